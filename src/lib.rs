@@ -1,0 +1,13 @@
+//! An embedded networking event loop.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod error;
+mod id;
+pub mod net;
+#[cfg(feature = "http")]
+pub mod proto;
+
+pub use error::{Error, Result};
+pub use id::{ConnId, ConnMap, TimerId};
