@@ -82,7 +82,8 @@ pub struct Head<'a> {
 /// Allocates nothing. The cost is linear in the length of the head, however it is cut.
 ///
 /// ```
-/// use vansire::proto::http::{parse, HeadLimits, HeaderSpace, Scan};
+/// use vansire::proto::http::HeadLimits;
+/// use vansire::proto::http::head::{HeaderSpace, Scan, parse};
 ///
 /// let mut space = HeaderSpace::new();
 /// let bytes = b"GET /a?b=c HTTP/1.1\r\nHost: example.org\r\n\r\n";
