@@ -1,0 +1,121 @@
+//! UDP sockets, bound or connected.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::net::UdpSocket;
+use socket2::Type;
+
+use crate::net::sockopt::{self, Common};
+use crate::options::{ConnectOptions, ListenOptions};
+
+/// Receives on the address, from anybody.
+pub(crate) fn bind_udp(addr: SocketAddr, o: &ListenOptions) -> io::Result<UdpSocket> {
+    let socket = sockopt::socket(addr, Type::DGRAM, &Common::from(o))?;
+    // With it two programs get one port, and one of them no datagrams: only on demand.
+    sockopt::share(&socket, o.reuse_address.unwrap_or(false), o.reuse_port)?;
+    sockopt::set_v6only(&socket, addr, o.v6only)?;
+    socket.bind(&addr.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// Sends to the address, and receives from there only.
+pub(crate) fn connect_udp(addr: SocketAddr, o: &ConnectOptions) -> io::Result<UdpSocket> {
+    let socket = sockopt::socket(addr, Type::DGRAM, &Common::from(o))?;
+    sockopt::bind_local(&socket, addr, o.local_addr)?;
+    socket.connect(&addr.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// Takes over a socket, its options as they are.
+pub(crate) fn udp_from_std(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
+    socket.set_nonblocking(true)?;
+    Ok(UdpSocket::from_std(socket))
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::Interest;
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::net::testing::ready;
+
+    fn bind(addr: &str, o: ListenOptions) -> io::Result<UdpSocket> {
+        bind_udp(addr.parse().unwrap(), &o)
+    }
+
+    fn options() -> ListenOptions {
+        ListenOptions::new("udp://127.0.0.1:0")
+    }
+
+    fn receive(socket: &mut UdpSocket) -> (Vec<u8>, SocketAddr) {
+        let mut buf = [0; 64];
+        loop {
+            match socket.recv_from(&mut buf) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready(socket, Interest::READABLE),
+                received => {
+                    let (n, from) = received.unwrap();
+                    return (buf[..n].to_vec(), from);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn d8_each_client_gets_its_own_datagram() {
+        for addr in ["127.0.0.1:0", "[::1]:0"] {
+            let mut server = bind(addr, options()).unwrap();
+            let to = server.local_addr().unwrap();
+            let mut clients = [b"one", b"two"].map(|text| {
+                let client = connect_udp(to, &ConnectOptions::new("udp://h:1")).unwrap();
+                assert_eq!(client.send(text).unwrap(), 3, "{addr}");
+                client
+            });
+            for _ in 0..2 {
+                let (data, from) = receive(&mut server);
+                server.send_to(&data, from).unwrap();
+            }
+            for (client, text) in clients.iter_mut().zip([b"one", b"two"]) {
+                assert_eq!(receive(client), (text.to_vec(), to), "{addr}");
+            }
+        }
+    }
+
+    #[test]
+    fn d11_a_connected_socket_hears_nobody_else() {
+        let mut server = bind("127.0.0.1:0", options()).unwrap();
+        let stranger = bind("127.0.0.1:0", options()).unwrap();
+        let mut client = connect_udp(server.local_addr().unwrap(), &ConnectOptions::new("udp://h:1")).unwrap();
+        client.send(b"ask").unwrap();
+        let (_, from) = receive(&mut server);
+        stranger.send_to(b"forged", from).unwrap();
+        server.send_to(b"answer", from).unwrap();
+        assert_eq!(receive(&mut client).0, b"answer");
+        assert_eq!(client.recv(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn d4_a_busy_port_is_an_error_unless_shared_on_demand() {
+        let first = bind("127.0.0.1:0", options()).unwrap();
+        let addr = first.local_addr().unwrap().to_string();
+        assert_eq!(bind(&addr, options()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let shared = bind("127.0.0.1:0", options().reuse_address(true)).unwrap();
+        bind(&shared.local_addr().unwrap().to_string(), options().reuse_address(true)).unwrap();
+    }
+
+    #[test]
+    fn options_reach_the_socket() {
+        let socket = bind("[::1]:0", options().v6only(true).dscp(46)).unwrap();
+        assert!(socket.only_v6().unwrap());
+        assert_eq!(SockRef::from(&socket).tclass_v6().unwrap(), 46 << 2);
+        let socket = bind("127.0.0.1:0", options().tos(8)).unwrap();
+        assert_eq!(SockRef::from(&socket).tos_v4().unwrap(), 8);
+    }
+
+    #[test]
+    fn an_adopted_socket_does_not_block() {
+        let socket = udp_from_std(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        assert_eq!(socket.recv_from(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}
