@@ -1,7 +1,9 @@
 //! Addresses, sockets and their options.
 
 mod addr;
+pub(crate) mod happy;
 pub(crate) mod listener;
+pub(crate) mod resolve;
 pub(crate) mod sockopt;
 pub(crate) mod stream;
 #[cfg(test)]
