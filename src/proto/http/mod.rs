@@ -3,6 +3,7 @@
 //! Start with [`head`], which turns bytes into a [`Head`], and [`encode`], which turns a [`Response`] into bytes.
 
 mod authority;
+pub mod body;
 pub mod encode;
 mod error;
 pub mod head;
@@ -11,6 +12,7 @@ mod rules;
 mod status;
 mod syntax;
 
+pub use body::BodyError;
 pub use encode::EncodeError;
 pub use error::ParseError;
 pub use head::{Head, HeadLimits};
