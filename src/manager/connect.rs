@@ -207,24 +207,18 @@ impl<S> Core<S> {
         let now = self.instant();
         loop {
             let Some(connecting) = self.connecting(key) else { return };
-            let Stage::Racing { race, attempts } = &mut connecting.stage else { return };
+            let Stage::Racing { race, .. } = &mut connecting.stage else { return };
             match race.poll(now) {
-                Step::Start(addr) => match open(&mut self.reactor, &connecting.options, addr) {
-                    Ok(stream) => {
-                        let attempt = self.attempts.insert(Attempt { conn: key, stream, addr });
-                        attempts.push(attempt);
-                        let token = Token::Attempt(attempt.index());
-                        let registered = match self.attempts.get_mut(attempt) {
-                            Some(attempt) => self.reactor.register(attempt.stream.source(), token, Watch::Both),
-                            None => Ok(()),
-                        };
-                        if let Err(e) = registered {
-                            self.attempts.remove(attempt);
-                            race.handle_failed(addr, e, now);
-                        }
+                Step::Start(addr) => {
+                    let options = connecting.options.clone();
+                    let begun = self.begin_attempt(key, addr, &options);
+                    let Some(connecting) = self.connecting(key) else { return };
+                    let Stage::Racing { race, attempts } = &mut connecting.stage else { return };
+                    match begun {
+                        Ok(attempt) => attempts.push(attempt),
+                        Err(e) => race.handle_failed(addr, e, now),
                     }
-                    Err(e) => race.handle_failed(addr, e, now),
-                },
+                }
                 Step::Wait(at) => {
                     let at = self.now.after(at.saturating_duration_since(now));
                     return self.set_due(key, Due::Connect, at);
@@ -242,6 +236,28 @@ impl<S> Core<S> {
                 }
             }
         }
+    }
+
+    /// Begins to connect to one address.
+    fn begin_attempt(&mut self, conn: Key, addr: SocketAddr, options: &ConnectOptions) -> io::Result<Key> {
+        let stream = self.open_stream(addr, options)?;
+        let key = self.attempts.insert(Attempt { conn, stream, addr });
+        let Some(attempt) = self.attempts.get_mut(key) else { return Ok(key) };
+        match self.reactor.register(attempt.stream.source(), Token::Attempt(key.index()), Watch::Both) {
+            Ok(()) => Ok(key),
+            Err(e) => {
+                self.attempts.remove(key);
+                Err(e)
+            }
+        }
+    }
+
+    fn open_stream(&mut self, addr: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
+        #[cfg(feature = "sim")]
+        if let crate::reactor::Reactor::Sim(sim) = &mut self.reactor {
+            return sim.connect(addr).map(Stream::Mem);
+        }
+        Stream::connect_tcp(addr, options)
     }
 
     fn is_overdue(&mut self, key: Key) -> bool {
@@ -371,12 +387,3 @@ impl<S> Core<S> {
     }
 }
 
-/// Begins to connect to one address.
-fn open(reactor: &mut crate::reactor::Reactor, options: &ConnectOptions, addr: SocketAddr) -> io::Result<Stream> {
-    #[cfg(feature = "sim")]
-    if let crate::reactor::Reactor::Sim(sim) = reactor {
-        return sim.connect(addr).map(Stream::Mem);
-    }
-    let _ = reactor;
-    Stream::connect_tcp(addr, options)
-}

@@ -302,7 +302,8 @@ impl<S> Manager<S> {
         let default = std::mem::replace(&mut core.default_handler, HandlerRef::NONE);
         core.release_handler(default);
         core.reap(state);
-        dispatch::drop_user(state, core, core.on_turn.take());
+        let hook = core.on_turn.take();
+        dispatch::drop_user(state, core, hook);
         core.on_panic = None;
     }
 }

@@ -10,17 +10,22 @@ use super::conn::{Io, Proto};
 use super::core::{Core, Stop};
 
 impl<S> Manager<S> {
-    /// Runs the loop until [`Net::stop`](super::Net::stop), [`Waker::stop`](crate::Waker::stop), or a signal that
-    /// [`handle_signals`](Self::handle_signals) asked for; then shuts down as [`shutdown`](Self::shutdown) does, within
+    /// Runs the loop until it is asked to stop, then shuts down as [`shutdown`](Self::shutdown) does, within
     /// `Limits::drain_timeout`.
+    ///
+    /// It is asked by [`Net::stop`](super::Net::stop), by [`Waker::stop`](crate::Waker::stop), and with the feature
+    /// `signals` by SIGINT and SIGTERM: a first signal shuts down, a second one closes at once. Handlers that others
+    /// installed for these signals still run; when `run` returns, the signals mean again what they meant before.
     pub fn run(&mut self) -> Result<()> {
+        #[cfg(feature = "signals")]
+        let _signals = self.core.watch_signals()?;
         while !self.poll(None)?.stop {}
         let within = self.core.limits.drain_timeout;
         self.shutdown(within)
     }
 
     /// Shuts down: stops accepting, lets requests in progress finish and output drain, at most this long, then closes
-    /// what is left. Asked to stop a second time meanwhile, it closes at once.
+    /// what is left. Asked to stop once more meanwhile, it closes at once.
     pub fn shutdown(&mut self, within: Duration) -> Result<()> {
         if self.core.stop == Stop::Closed {
             return Ok(());
@@ -30,14 +35,15 @@ impl<S> Manager<S> {
         }
         let until = self.core.clock.now().after(within);
         self.core.begin_stop();
-        // A manual clock stands still while we wait: there only what is ready can be served.
-        while self.core.stop == Stop::Asked && !self.core.is_drained() {
+        while self.core.stop == Stop::Asked && self.core.conns.len() > 0 {
             let left = until.since(self.core.clock.now());
             if left.is_zero() {
                 break;
             }
-            let turn = self.poll(Some(left))?;
-            if self.core.clock.is_manual() && !turn.more && turn.events == 0 {
+            // A manual clock stands still while we wait: there only what is ready is served.
+            let manual = self.core.clock.is_manual();
+            let turn = self.poll(Some(if manual { Duration::ZERO } else { left }))?;
+            if manual && !turn.more && turn.events == 0 {
                 break;
             }
         }
@@ -61,13 +67,4 @@ impl<S> Core<S> {
             }
         }
     }
-
-    fn is_drained(&self) -> bool {
-        // Those that only wait for the peer's goodbye do not hold us up for longer than they must.
-        self.conns.len() == 0
-    }
-
-    #[cfg(not(feature = "signals"))]
-    pub(crate) fn read_signals(&mut self) {}
 }
-

@@ -8,9 +8,69 @@ use socket2::Type;
 
 use crate::net::sockopt::{self, Common};
 use crate::options::{ConnectOptions, ListenOptions};
+use crate::reactor::Source;
 
-/// Receives on the address, from anybody.
-pub(crate) fn bind_udp(addr: SocketAddr, o: &ListenOptions) -> io::Result<UdpSocket> {
+/// A non-blocking UDP socket.
+#[derive(Debug)]
+pub(crate) enum Udp {
+    Real(UdpSocket),
+}
+
+impl Udp {
+    /// Receives on the address, from anybody.
+    pub(crate) fn bind(addr: SocketAddr, o: &ListenOptions) -> io::Result<Self> {
+        bind_udp(addr, o).map(Self::Real)
+    }
+
+    /// Sends to the address, and receives from there only.
+    pub(crate) fn connect(addr: SocketAddr, o: &ConnectOptions) -> io::Result<Self> {
+        connect_udp(addr, o).map(Self::Real)
+    }
+
+    /// Takes over a socket, its options as they are.
+    pub(crate) fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self::Real(UdpSocket::from_std(socket)))
+    }
+
+    pub(crate) fn source(&mut self) -> Source<'_> {
+        match self {
+            Self::Real(socket) => Source::Mio(socket),
+        }
+    }
+
+    pub(crate) fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        match self {
+            Self::Real(socket) => socket.recv_from(buf),
+        }
+    }
+
+    pub(crate) fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<usize> {
+        match self {
+            Self::Real(socket) => socket.send_to(data, to),
+        }
+    }
+
+    pub(crate) fn send(&self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Real(socket) => socket.send(data),
+        }
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Real(socket) => socket.local_addr(),
+        }
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Real(socket) => socket.peer_addr(),
+        }
+    }
+}
+
+fn bind_udp(addr: SocketAddr, o: &ListenOptions) -> io::Result<UdpSocket> {
     let socket = sockopt::socket(addr, Type::DGRAM, &Common::from(o))?;
     // With it two programs get one port, and one of them no datagrams: only on demand.
     sockopt::share(&socket, o.reuse_address.unwrap_or(false), o.reuse_port)?;
@@ -19,18 +79,11 @@ pub(crate) fn bind_udp(addr: SocketAddr, o: &ListenOptions) -> io::Result<UdpSoc
     Ok(UdpSocket::from_std(socket.into()))
 }
 
-/// Sends to the address, and receives from there only.
-pub(crate) fn connect_udp(addr: SocketAddr, o: &ConnectOptions) -> io::Result<UdpSocket> {
+fn connect_udp(addr: SocketAddr, o: &ConnectOptions) -> io::Result<UdpSocket> {
     let socket = sockopt::socket(addr, Type::DGRAM, &Common::from(o))?;
     sockopt::bind_local(&socket, addr, o.local_addr)?;
     socket.connect(&addr.into())?;
     Ok(UdpSocket::from_std(socket.into()))
-}
-
-/// Takes over a socket, its options as they are.
-pub(crate) fn udp_from_std(socket: std::net::UdpSocket) -> io::Result<UdpSocket> {
-    socket.set_nonblocking(true)?;
-    Ok(UdpSocket::from_std(socket))
 }
 
 #[cfg(test)]
