@@ -5,7 +5,7 @@
 
 mod error;
 mod id;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 pub mod net;
 #[allow(dead_code)]
 mod options;

@@ -1,16 +1,24 @@
 //! Addresses, sockets and their options.
 
 mod addr;
-pub(crate) mod happy;
-pub(crate) mod listener;
-pub(crate) mod resolve;
-pub(crate) mod sockopt;
-pub(crate) mod stream;
+mod adopt;
+mod happy;
+mod listener;
+mod resolve;
+mod sockopt;
+mod stream;
 #[cfg(test)]
-pub(crate) mod testing;
-pub(crate) mod udp;
+mod testing;
+mod udp;
 #[cfg(unix)]
 mod unix;
 
 pub(crate) use addr::Target;
 pub use addr::{Address, Host, Scheme, Transport, Url};
+pub use adopt::StdSocket;
+pub(crate) use happy::{Happy, Step};
+pub(crate) use listener::{AcceptError, Listener};
+pub(crate) use resolve::{Deliver, Lookup, Refused, Resolver, order, resolve_error};
+pub(crate) use sockopt::{connect_error, listen_error};
+pub(crate) use stream::Stream;
+pub(crate) use udp::Udp;
