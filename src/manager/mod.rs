@@ -12,6 +12,8 @@ pub(crate) mod http;
 mod info;
 mod net;
 mod run;
+#[cfg(feature = "signals")]
+mod signals;
 mod stats;
 mod stream;
 mod timers;
@@ -155,6 +157,8 @@ impl Builder {
             inbox,
             mail: VecDeque::new(),
             names: Default::default(),
+            #[cfg(feature = "signals")]
+            signals: None,
             clock,
             now: Moment::START,
             #[cfg(feature = "http")]
@@ -351,6 +355,7 @@ impl<S> Core<S> {
                 }
                 self.make_ready(key);
             }
+            #[cfg(feature = "signals")]
             Token::Signal => self.read_signals(),
             Token::Attempt(_) => {}
         }

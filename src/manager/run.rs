@@ -18,7 +18,7 @@ impl<S> Manager<S> {
     /// installed for these signals still run; when `run` returns, the signals mean again what they meant before.
     pub fn run(&mut self) -> Result<()> {
         #[cfg(feature = "signals")]
-        let _signals = self.core.watch_signals()?;
+        let _watching = self.core.watch_signals()?;
         while !self.poll(None)?.stop {}
         let within = self.core.limits.drain_timeout;
         self.shutdown(within)

@@ -1,37 +1,58 @@
 //! Sockets that exist already.
 
-/// A socket of the standard library to be taken over: see [`Net::adopt`](crate::Net::adopt).
+use std::net;
+#[cfg(unix)]
+use std::os::unix::net as unix;
+
+/// A socket that was made elsewhere, to be served by a manager: by systemd's socket activation, by a privileged parent, or
+/// by another library.
+///
+/// It is set to non-blocking; its other options stay as they are.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StdSocket {
-    /// A TCP listener.
-    TcpListener(std::net::TcpListener),
-    /// A connected TCP stream.
-    TcpStream(std::net::TcpStream),
-    /// A UDP socket, bound or connected.
-    Udp(std::net::UdpSocket),
-    /// A Unix listener.
+    /// Accepts TCP connections.
+    TcpListener(net::TcpListener),
+    /// A TCP connection.
+    TcpStream(net::TcpStream),
+    /// Sends and receives datagrams.
+    Udp(net::UdpSocket),
+    /// Accepts connections on a Unix socket. Its path stays when it closes.
     #[cfg(unix)]
-    UnixListener(std::os::unix::net::UnixListener),
-    /// A connected Unix stream.
+    UnixListener(unix::UnixListener),
+    /// A connection of a Unix socket.
     #[cfg(unix)]
-    UnixStream(std::os::unix::net::UnixStream),
+    UnixStream(unix::UnixStream),
 }
 
-macro_rules! from {
-    ($($(#[$cfg:meta])* $variant:ident($ty:ty);)+) => {
-        $($(#[$cfg])* impl From<$ty> for StdSocket {
-            fn from(socket: $ty) -> Self {
-                Self::$variant(socket)
-            }
-        })+
-    };
+impl From<net::TcpListener> for StdSocket {
+    fn from(socket: net::TcpListener) -> Self {
+        Self::TcpListener(socket)
+    }
 }
 
-from! {
-    TcpListener(std::net::TcpListener);
-    TcpStream(std::net::TcpStream);
-    Udp(std::net::UdpSocket);
-    #[cfg(unix)] UnixListener(std::os::unix::net::UnixListener);
-    #[cfg(unix)] UnixStream(std::os::unix::net::UnixStream);
+impl From<net::TcpStream> for StdSocket {
+    fn from(socket: net::TcpStream) -> Self {
+        Self::TcpStream(socket)
+    }
+}
+
+impl From<net::UdpSocket> for StdSocket {
+    fn from(socket: net::UdpSocket) -> Self {
+        Self::Udp(socket)
+    }
+}
+
+#[cfg(unix)]
+impl From<unix::UnixListener> for StdSocket {
+    fn from(socket: unix::UnixListener) -> Self {
+        Self::UnixListener(socket)
+    }
+}
+
+#[cfg(unix)]
+impl From<unix::UnixStream> for StdSocket {
+    fn from(socket: unix::UnixStream) -> Self {
+        Self::UnixStream(socket)
+    }
 }

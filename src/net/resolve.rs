@@ -334,7 +334,6 @@ mod tests {
         // Stuck as long as nobody tells it to go on: a join would hang here.
         bench.resolver = None;
         bench.finish("1.1.1.1:1");
-        bench.finish("1.1.1.1:1");
         bench.no_result_comes();
     }
 

@@ -3,106 +3,103 @@
 use std::io;
 use std::net::SocketAddr;
 
-use mio::net::UdpSocket;
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
 use socket2::Type;
 
 use crate::net::sockopt::{self, Common};
 use crate::options::{ConnectOptions, ListenOptions};
-use crate::reactor::Source;
 
-/// A non-blocking UDP socket.
+/// A non-blocking UDP socket. Sending and receiving answer `WouldBlock` where they would wait.
 #[derive(Debug)]
-pub(crate) enum Udp {
-    Real(UdpSocket),
+pub(crate) struct Udp {
+    inner: mio::net::UdpSocket,
 }
 
 impl Udp {
     /// Receives on the address, from anybody.
     pub(crate) fn bind(addr: SocketAddr, o: &ListenOptions) -> io::Result<Self> {
-        bind_udp(addr, o).map(Self::Real)
+        let socket = sockopt::socket(addr, Type::DGRAM, &Common::from(o))?;
+        // With it two programs get one port, and one of them no datagrams: only on demand.
+        sockopt::share(&socket, o.reuse_address.unwrap_or(false), o.reuse_port)?;
+        sockopt::set_v6only(&socket, addr, o.v6only)?;
+        socket.bind(&addr.into())?;
+        Ok(Self { inner: mio::net::UdpSocket::from_std(socket.into()) })
     }
 
     /// Sends to the address, and receives from there only.
     pub(crate) fn connect(addr: SocketAddr, o: &ConnectOptions) -> io::Result<Self> {
-        connect_udp(addr, o).map(Self::Real)
+        let socket = sockopt::socket(addr, Type::DGRAM, &Common::from(o))?;
+        sockopt::bind_local(&socket, addr, o.local_addr)?;
+        socket.connect(&addr.into())?;
+        Ok(Self { inner: mio::net::UdpSocket::from_std(socket.into()) })
     }
 
     /// Takes over a socket, its options as they are.
     pub(crate) fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self::Real(UdpSocket::from_std(socket)))
+        Ok(Self { inner: mio::net::UdpSocket::from_std(socket) })
     }
 
-    pub(crate) fn source(&mut self) -> Source<'_> {
-        match self {
-            Self::Real(socket) => Source::Mio(socket),
-        }
+    pub(crate) fn source(&mut self) -> crate::reactor::Source<'_> {
+        crate::reactor::Source::Mio(self)
     }
 
+    /// Receives one datagram. What does not fit into the buffer is cut off without a word (on Windows: an error), so
+    /// that a buffer one byte longer than the longest welcome datagram tells.
     pub(crate) fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        match self {
-            Self::Real(socket) => socket.recv_from(buf),
-        }
+        self.inner.recv_from(buf)
     }
 
     pub(crate) fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<usize> {
-        match self {
-            Self::Real(socket) => socket.send_to(data, to),
-        }
+        self.inner.send_to(data, to)
     }
 
+    /// Sends to the address that the socket is connected to.
     pub(crate) fn send(&self, data: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Real(socket) => socket.send(data),
-        }
+        self.inner.send(data)
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        match self {
-            Self::Real(socket) => socket.local_addr(),
-        }
+        self.inner.local_addr()
     }
 
+    /// The address that the socket is connected to; `NotConnected` when it is not.
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        match self {
-            Self::Real(socket) => socket.peer_addr(),
-        }
+        self.inner.peer_addr()
     }
 }
 
-fn bind_udp(addr: SocketAddr, o: &ListenOptions) -> io::Result<UdpSocket> {
-    let socket = sockopt::socket(addr, Type::DGRAM, &Common::from(o))?;
-    // With it two programs get one port, and one of them no datagrams: only on demand.
-    sockopt::share(&socket, o.reuse_address.unwrap_or(false), o.reuse_port)?;
-    sockopt::set_v6only(&socket, addr, o.v6only)?;
-    socket.bind(&addr.into())?;
-    Ok(UdpSocket::from_std(socket.into()))
-}
+impl Source for Udp {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.inner.register(registry, token, interests)
+    }
 
-fn connect_udp(addr: SocketAddr, o: &ConnectOptions) -> io::Result<UdpSocket> {
-    let socket = sockopt::socket(addr, Type::DGRAM, &Common::from(o))?;
-    sockopt::bind_local(&socket, addr, o.local_addr)?;
-    socket.connect(&addr.into())?;
-    Ok(UdpSocket::from_std(socket.into()))
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.inner.reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.inner.deregister(registry)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use mio::Interest;
     use socket2::SockRef;
 
     use super::*;
     use crate::net::testing::ready;
 
-    fn bind(addr: &str, o: ListenOptions) -> io::Result<UdpSocket> {
-        bind_udp(addr.parse().unwrap(), &o)
+    fn bind(addr: &str, o: ListenOptions) -> io::Result<Udp> {
+        Udp::bind(addr.parse().unwrap(), &o)
     }
 
     fn options() -> ListenOptions {
         ListenOptions::new("udp://127.0.0.1:0")
     }
 
-    fn receive(socket: &mut UdpSocket) -> (Vec<u8>, SocketAddr) {
+    fn receive(socket: &mut Udp) -> (Vec<u8>, SocketAddr) {
         let mut buf = [0; 64];
         loop {
             match socket.recv_from(&mut buf) {
@@ -121,7 +118,7 @@ mod tests {
             let mut server = bind(addr, options()).unwrap();
             let to = server.local_addr().unwrap();
             let mut clients = [b"one", b"two"].map(|text| {
-                let client = connect_udp(to, &ConnectOptions::new("udp://h:1")).unwrap();
+                let client = Udp::connect(to, &ConnectOptions::new("udp://h:1")).unwrap();
                 assert_eq!(client.send(text).unwrap(), 3, "{addr}");
                 client
             });
@@ -139,13 +136,13 @@ mod tests {
     fn d11_a_connected_socket_hears_nobody_else() {
         let mut server = bind("127.0.0.1:0", options()).unwrap();
         let stranger = bind("127.0.0.1:0", options()).unwrap();
-        let mut client = connect_udp(server.local_addr().unwrap(), &ConnectOptions::new("udp://h:1")).unwrap();
+        let mut client = Udp::connect(server.local_addr().unwrap(), &ConnectOptions::new("udp://h:1")).unwrap();
         client.send(b"ask").unwrap();
         let (_, from) = receive(&mut server);
         stranger.send_to(b"forged", from).unwrap();
         server.send_to(b"answer", from).unwrap();
         assert_eq!(receive(&mut client).0, b"answer");
-        assert_eq!(client.recv(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(client.recv_from(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]
@@ -160,15 +157,15 @@ mod tests {
     #[test]
     fn options_reach_the_socket() {
         let socket = bind("[::1]:0", options().v6only(true).dscp(46)).unwrap();
-        assert!(socket.only_v6().unwrap());
-        assert_eq!(SockRef::from(&socket).tclass_v6().unwrap(), 46 << 2);
+        assert!(socket.inner.only_v6().unwrap());
+        assert_eq!(SockRef::from(&socket.inner).tclass_v6().unwrap(), 46 << 2);
         let socket = bind("127.0.0.1:0", options().tos(8)).unwrap();
-        assert_eq!(SockRef::from(&socket).tos_v4().unwrap(), 8);
+        assert_eq!(SockRef::from(&socket.inner).tos_v4().unwrap(), 8);
     }
 
     #[test]
     fn an_adopted_socket_does_not_block() {
-        let socket = udp_from_std(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let socket = Udp::from_std(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
         assert_eq!(socket.recv_from(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }
