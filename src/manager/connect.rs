@@ -333,9 +333,7 @@ impl<S> Core<S> {
         dispatch::call(state, self, key, Event::Connected);
         self.settle(key);
         // Bytes may have been queued before, and may have arrived by now.
-        if self.conns.get_mut(key).is_some_and(|conn| conn.output.is_some() && conn.flags.raise(Flags::DIRTY)) {
-            self.dirty.push(key);
-        }
+        self.mark_dirty(key);
         self.make_ready(key);
     }
 

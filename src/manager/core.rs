@@ -18,7 +18,7 @@ use crate::time::{Clock, Deadlines, Moment, Owner};
 use super::conn::{Conn, Due, Flags, Io, Maker};
 use super::connect::{Attempt, Names};
 use super::dispatch::{self, HandlerPanic};
-use super::handlers::{HandlerRef, Handlers, Released};
+use super::handlers::{HandlerRef, Handlers, Stored};
 use super::net::Net;
 use super::stats::Stats;
 use super::timers::{BoxTick, TimerEntry};
@@ -34,7 +34,7 @@ pub(crate) struct Core<S> {
     pub(crate) timers: Table<TimerEntry<S>>,
     /// Callbacks and handlers that nobody uses any more, to be dropped where a panic is caught.
     pub(crate) dropped_ticks: Vec<BoxTick<S>>,
-    pub(crate) released: Vec<Released<S>>,
+    pub(crate) released: Vec<Stored<S>>,
     pub(crate) deadlines: Deadlines,
     pub(crate) on_turn: Option<TurnHook<S>>,
     pub(crate) on_panic: Option<PanicHook<S>>,
@@ -61,6 +61,8 @@ pub(crate) struct Core<S> {
     pub(crate) ready: VecDeque<u32>,
     /// Lifecycle events to deliver.
     pub(crate) notices: VecDeque<(Key, Notice)>,
+    /// The stream whose input is being used.
+    pub(crate) serving: Option<Key>,
     /// Connections with output to flush.
     pub(crate) dirty: Vec<Key>,
     /// Connections to close at the end of the turn.
@@ -136,6 +138,16 @@ impl<S> Core<S> {
         self.queue(key, |output| output.push_shared(bytes))
     }
 
+    /// Has a connection flushed in this turn. The one that is served now is flushed anyway, when its input is used up.
+    pub(crate) fn mark_dirty(&mut self, key: Key) {
+        if self.serving == Some(key) {
+            return;
+        }
+        if self.conns.get_mut(key).is_some_and(|conn| conn.flags.raise(Flags::DIRTY)) {
+            self.dirty.push(key);
+        }
+    }
+
     /// Appends to a stream's output and says how full it is now.
     #[inline]
     pub(crate) fn queue(&mut self, key: Key, write: impl FnOnce(&mut crate::buf::WriteBuf)) -> Sent {
@@ -153,7 +165,7 @@ impl<S> Core<S> {
         }
         write(output);
         let high = output.len() > conn.limits.write_high;
-        if conn.flags.raise(Flags::DIRTY) {
+        if self.serving != Some(key) && conn.flags.raise(Flags::DIRTY) {
             self.dirty.push(key);
         }
         if high && conn.flags.raise(Flags::HIGH) {

@@ -10,7 +10,7 @@ use crate::trace::trace_event;
 use super::conn::Flags;
 use super::core::Core;
 use super::ctx::{Ctx, TimerCtx};
-use super::handlers::{BoxHandler, HandlerRef};
+use super::handlers::{BoxHandler, HandlerRef, Stored};
 use super::net::Net;
 use super::timers::BoxTick;
 
@@ -48,19 +48,21 @@ fn run_handler<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<'_>)
     let Some(conn) = core.conns.get(key) else { return };
     let own = conn.handler;
     let handler = if own == HandlerRef::NONE { core.default_handler } else { own };
-    let Some(mut f) = core.handlers.take(handler) else { return };
+    let Some(Stored::Handler(mut f)) = core.handlers.take(handler) else { return };
     let name = event.name();
     let now = core.instant();
     let id = ConnId(key);
     let result = catch_unwind(AssertUnwindSafe(|| {
         f(&mut Ctx { state, net: Net { core }, conn: id, now }, event);
     }));
-    let released = core.handlers.put_back(handler, f);
+    let released = core.handlers.put_back(handler, Stored::Handler(f));
     if let Err(payload) = result {
         core.close(key, CloseReason::HandlerPanicked);
         report(state, core, HandlerPanic { conn: Some(id), timer: None, event: name, payload: &*payload });
     }
-    drop_user(state, core, released);
+    if released.is_some() {
+        drop_user(state, core, released);
+    }
 }
 
 /// Runs a timer's callback.
@@ -84,9 +86,9 @@ pub(crate) fn turn<S>(state: &mut S, core: &mut Core<S>) {
 
 /// Has a listener's factory make a handler for a connection.
 pub(crate) fn make<S>(state: &mut S, core: &mut Core<S>, listener: Key, factory: HandlerRef) -> Option<BoxHandler<S>> {
-    let mut f = core.handlers.take_factory(factory)?;
+    let Some(Stored::Factory(mut f)) = core.handlers.take(factory) else { return None };
     let result = catch_unwind(AssertUnwindSafe(&mut f));
-    let released = core.handlers.put_back_factory(factory, f);
+    let released = core.handlers.put_back(factory, Stored::Factory(f));
     drop_user(state, core, released);
     match result {
         Ok(handler) => Some(handler),

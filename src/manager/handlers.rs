@@ -29,16 +29,15 @@ pub(crate) struct Handlers<S> {
 }
 
 struct Slot<S> {
-    what: What<S>,
+    /// None while it runs, and while the slot is free.
+    stored: Option<Stored<S>>,
     users: u32,
 }
 
-enum What<S> {
+/// A handler or a factory; also one without users, to be dropped where a panic in its drop is caught.
+pub(crate) enum Stored<S> {
     Handler(BoxHandler<S>),
     Factory(BoxFactory<S>),
-    /// It runs now.
-    Out,
-    Free,
 }
 
 impl<S> Handlers<S> {
@@ -47,15 +46,15 @@ impl<S> Handlers<S> {
     }
 
     pub(crate) fn add(&mut self, handler: BoxHandler<S>) -> HandlerRef {
-        self.store(What::Handler(handler))
+        self.store(Stored::Handler(handler))
     }
 
     pub(crate) fn add_factory(&mut self, factory: BoxFactory<S>) -> HandlerRef {
-        self.store(What::Factory(factory))
+        self.store(Stored::Factory(factory))
     }
 
-    fn store(&mut self, what: What<S>) -> HandlerRef {
-        let slot = Slot { what, users: 1 };
+    fn store(&mut self, stored: Stored<S>) -> HandlerRef {
+        let slot = Slot { stored: Some(stored), users: 1 };
         match self.free.pop() {
             Some(index) => {
                 self.slots[index as usize] = slot;
@@ -78,65 +77,39 @@ impl<S> Handlers<S> {
 
     /// One user less; the last one frees it. The caller drops what comes back: user code may run in that drop.
     #[must_use]
-    pub(crate) fn release(&mut self, handler: HandlerRef) -> Option<Released<S>> {
+    pub(crate) fn release(&mut self, handler: HandlerRef) -> Option<Stored<S>> {
         let slot = self.slots.get_mut(handler.0 as usize)?;
         slot.users = slot.users.saturating_sub(1);
-        if slot.users > 0 || matches!(slot.what, What::Out | What::Free) {
+        if slot.users > 0 {
             return None;
         }
+        // One that runs is not here: its slot is freed when it comes back.
+        let stored = slot.stored.take()?;
         self.free.push(handler.0);
-        Some(Released { _what: std::mem::replace(&mut slot.what, What::Free) })
+        Some(stored)
     }
 
-    /// Takes a handler out to run it.
-    pub(crate) fn take(&mut self, handler: HandlerRef) -> Option<BoxHandler<S>> {
-        let slot = self.slots.get_mut(handler.0 as usize)?;
-        match std::mem::replace(&mut slot.what, What::Out) {
-            What::Handler(handler) => Some(handler),
-            other => {
-                slot.what = other;
-                None
-            }
-        }
+    /// Takes a handler or a factory out to run it.
+    #[inline]
+    pub(crate) fn take(&mut self, handler: HandlerRef) -> Option<Stored<S>> {
+        self.slots.get_mut(handler.0 as usize)?.stored.take()
     }
 
     /// Puts it back, unless its last user went away while it ran: then the caller drops it.
+    #[inline]
     #[must_use]
-    pub(crate) fn put_back(&mut self, handler: HandlerRef, f: BoxHandler<S>) -> Option<Released<S>> {
-        self.restore(handler, What::Handler(f))
-    }
-
-    /// Takes a factory out to run it.
-    pub(crate) fn take_factory(&mut self, factory: HandlerRef) -> Option<BoxFactory<S>> {
-        let slot = self.slots.get_mut(factory.0 as usize)?;
-        match std::mem::replace(&mut slot.what, What::Out) {
-            What::Factory(factory) => Some(factory),
-            other => {
-                slot.what = other;
+    pub(crate) fn put_back(&mut self, handler: HandlerRef, stored: Stored<S>) -> Option<Stored<S>> {
+        match self.slots.get_mut(handler.0 as usize) {
+            Some(slot) if slot.users > 0 => {
+                // Only what is out comes back, so this drops nothing.
+                slot.stored = Some(stored);
                 None
             }
+            Some(_) => {
+                self.free.push(handler.0);
+                Some(stored)
+            }
+            None => Some(stored),
         }
     }
-
-    #[must_use]
-    pub(crate) fn put_back_factory(&mut self, factory: HandlerRef, f: BoxFactory<S>) -> Option<Released<S>> {
-        self.restore(factory, What::Factory(f))
-    }
-
-    fn restore(&mut self, handler: HandlerRef, what: What<S>) -> Option<Released<S>> {
-        let released = Some(Released { _what: What::Out });
-        let Some(slot) = self.slots.get_mut(handler.0 as usize) else { return released };
-        if slot.users == 0 {
-            slot.what = What::Free;
-            self.free.push(handler.0);
-            return Some(Released { _what: what });
-        }
-        slot.what = what;
-        None
-    }
-}
-
-/// A handler without users, to be dropped where a panic in its drop is caught.
-pub(crate) struct Released<S> {
-    _what: What<S>,
 }

@@ -28,12 +28,10 @@ impl<S> Core<S> {
     /// Looks at a stream that is ready, or has input left over: reads, parses, dispatches, within the turn's bounds.
     pub(crate) fn serve_stream(&mut self, state: &mut S, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.flags.has(Flags::WRITABLE) && conn.output.is_some() && conn.flags.raise(Flags::DIRTY) {
-            self.dirty.push(key);
-        }
         if conn.flags.has(Flags::LINGERING) {
             return self.discard_input(key);
         }
+        self.serving = Some(key);
         // What was left for want of a turn or a reply comes before anything new.
         if conn.flags.has(Flags::BACKLOG) && conn.takes_input() {
             self.parse_kept(state, key);
@@ -58,7 +56,9 @@ impl<S> Core<S> {
                 Read::Failed(kind) => self.close(key, CloseReason::Reset(kind)),
             }
         }
-        self.settle(key);
+        self.serving = None;
+        // What it answered leaves now, while it is in the cache. What others send to it leaves at the end of the turn.
+        self.flush(key);
         self.check_hang_up(key);
     }
 
@@ -198,9 +198,7 @@ impl<S> Core<S> {
                 if conn.flags.has(Flags::CLOSING) || !conn.flags.raise(Flags::DRAINING) {
                     return;
                 }
-                if conn.flags.raise(Flags::DIRTY) {
-                    self.dirty.push(key);
-                }
+                self.mark_dirty(key);
                 self.set_due(key, Due::Drain, at);
             }
             // Datagrams are flushed at the end of the turn, before the close.
@@ -269,9 +267,7 @@ impl<S> Core<S> {
         if queued > 0 {
             if conn.flags.has(Flags::WRITABLE) {
                 // More writes than one turn's share: go on in the next.
-                if conn.flags.raise(Flags::DIRTY) {
-                    self.dirty.push(key);
-                }
+                self.mark_dirty(key);
             } else if conn.flags.raise(Flags::WATCH_BOTH) {
                 self.watch_output(key);
             }

@@ -15,10 +15,10 @@ impl<S> Core<S> {
     /// Delivers what has arrived, within the turn's bounds.
     pub(crate) fn serve_datagrams(&mut self, state: &mut S, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.flags.has(Flags::WRITABLE) && conn.queued() > 0 && conn.flags.raise(Flags::DIRTY) {
-            self.dirty.push(key);
-        }
         let mut left = conn.limits.turn_messages;
+        if conn.flags.has(Flags::WRITABLE) && conn.queued() > 0 {
+            self.mark_dirty(key);
+        }
         loop {
             let Some(conn) = self.conns.get_mut(key) else { return };
             if !conn.takes_input() || !conn.flags.has(Flags::READABLE) {
@@ -66,9 +66,7 @@ impl<S> Core<S> {
         }
         datagrams.queued += data.len();
         datagrams.queue.push_back((to, data.into()));
-        if conn.flags.raise(Flags::DIRTY) {
-            self.dirty.push(key);
-        }
+        self.mark_dirty(key);
         Sent::Queued
     }
 
