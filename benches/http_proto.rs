@@ -39,7 +39,7 @@ fn main() {
     divan::main();
 }
 
-#[divan::bench(args = [Size::Small, Size::Browser])]
+#[divan::bench(args = [Size::Small, Size::Browser], sample_size = 1000)]
 fn httparse_alone(bencher: Bencher<'_, '_>, size: Size) {
     let bytes = size.bytes();
     bencher.bench(|| {
@@ -50,7 +50,7 @@ fn httparse_alone(bencher: Bencher<'_, '_>, size: Size) {
     });
 }
 
-#[divan::bench(args = [Size::Small, Size::Browser])]
+#[divan::bench(args = [Size::Small, Size::Browser], sample_size = 1000)]
 fn parse_head(bencher: Bencher<'_, '_>, size: Size) {
     let bytes = size.bytes();
     let limits = HeadLimits::default();
@@ -61,7 +61,7 @@ fn parse_head(bencher: Bencher<'_, '_>, size: Size) {
     });
 }
 
-#[divan::bench]
+#[divan::bench(sample_size = 1000)]
 fn encode_text(bencher: Bencher<'_, '_>) {
     let to = ReplyTo { version: Version::Http11, head_request: false, keep_alive: true, date: DATE };
     let mut out = Vec::with_capacity(4096);
@@ -72,7 +72,7 @@ fn encode_text(bencher: Bencher<'_, '_>) {
 }
 
 /// What one request of a pipeline costs: parse, strict checks, and a reply of 13 bytes.
-#[divan::bench(args = [Size::Small, Size::Browser])]
+#[divan::bench(args = [Size::Small, Size::Browser], sample_size = 1000)]
 fn get(bencher: Bencher<'_, '_>, size: Size) {
     const DEPTH: usize = 16;
     let pipeline = size.bytes().repeat(DEPTH);

@@ -8,61 +8,55 @@ use super::syntax::hex_digit;
 /// port (`a:`) is legal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Authority<'a> {
-    pub(crate) host: &'a str,
-    pub(crate) port: Option<&'a str>,
+    pub(crate) host: &'a [u8],
+    pub(crate) port: Option<&'a [u8]>,
 }
 
 impl<'a> Authority<'a> {
     /// None where the text is neither a name, an address nor a bracketed literal with an optional decimal port: user
-    /// info, whitespace, commas and spaces, a broken escape.
-    pub(crate) fn parse(text: &'a str) -> Option<Self> {
-        let bytes = text.as_bytes();
-        if bytes.first() == Some(&b'[') {
-            let end = bytes.iter().position(|&b| b == b']')?;
-            let literal = text.get(1..end)?;
-            if !is_ip_literal(literal) {
-                return None;
-            }
-            return Self::with_port(text.get(..=end)?, text.get(end + 1..)?);
+    /// info, whitespace, a broken escape. What is accepted is ASCII.
+    pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
+        if text.first() == Some(&b'[') {
+            let end = text.iter().position(|&b| b == b']')?;
+            let (literal, rest) = text.split_at(end + 1);
+            return if is_ip_literal(&literal[1..end]) { Self::with_port(literal, rest) } else { None };
         }
         let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
+        while let Some(&byte) = text.get(at) {
             match CLASS[byte as usize] {
                 Class::Name => at += 1,
                 Class::Percent => {
-                    hex_digit(*bytes.get(at + 1)?)?;
-                    hex_digit(*bytes.get(at + 2)?)?;
+                    hex_digit(*text.get(at + 1)?)?;
+                    hex_digit(*text.get(at + 2)?)?;
                     at += 3;
                 }
                 Class::Colon => break,
                 Class::Other => return None,
             }
         }
-        Self::with_port(text.get(..at)?, text.get(at..)?)
+        let (host, rest) = text.split_at(at);
+        Self::with_port(host, rest)
     }
 
-    fn with_port(host: &'a str, rest: &'a str) -> Option<Self> {
-        if rest.is_empty() {
-            return Some(Self { host, port: None });
+    fn with_port(host: &'a [u8], rest: &'a [u8]) -> Option<Self> {
+        match rest {
+            [] => Some(Self { host, port: None }),
+            [b':', port @ ..] if port.iter().all(u8::is_ascii_digit) => Some(Self { host, port: Some(port) }),
+            _ => None,
         }
-        let port = rest.strip_prefix(':')?;
-        port.bytes().all(|b| b.is_ascii_digit()).then_some(Self { host, port: Some(port) })
     }
 }
 
-fn is_ip_literal(literal: &str) -> bool {
-    match literal.strip_prefix(['v', 'V']) {
-        Some(future) => match future.split_once('.') {
-            Some((version, address)) => {
-                !version.is_empty()
-                    && version.bytes().all(|b| hex_digit(b).is_some())
-                    && !address.is_empty()
-                    && address.bytes().all(|b| matches!(CLASS[b as usize], Class::Name | Class::Colon))
-            }
-            None => false,
-        },
-        None => literal.parse::<Ipv6Addr>().is_ok(),
-    }
+fn is_ip_literal(literal: &[u8]) -> bool {
+    let [b'v' | b'V', future @ ..] = literal else {
+        return str::from_utf8(literal).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    };
+    let Some(dot) = future.iter().position(|&b| b == b'.') else { return false };
+    let (version, address) = (&future[..dot], &future[dot + 1..]);
+    !version.is_empty()
+        && version.iter().all(|&b| hex_digit(b).is_some())
+        && !address.is_empty()
+        && address.iter().all(|&b| matches!(CLASS[b as usize], Class::Name | Class::Colon))
 }
 
 #[derive(Clone, Copy)]
@@ -114,7 +108,8 @@ mod tests {
             ("a_b~c!$&'()*+,;=", "a_b~c!$&'()*+,;=", None),
         ];
         for (text, host, port) in good {
-            assert_eq!(Authority::parse(text), Some(Authority { host, port }), "{text:?}");
+            let expected = Authority { host: host.as_bytes(), port: port.map(str::as_bytes) };
+            assert_eq!(Authority::parse(text.as_bytes()), Some(expected), "{text:?}");
         }
         let bad = [
             "a b",
@@ -146,7 +141,7 @@ mod tests {
             "[1.2.3.4]",
         ];
         for text in bad {
-            assert_eq!(Authority::parse(text), None, "{text:?}");
+            assert_eq!(Authority::parse(text.as_bytes()), None, "{text:?}");
         }
     }
 }

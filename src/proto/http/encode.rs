@@ -110,10 +110,7 @@ pub fn encode_head(
     let keep_alive = to.keep_alive && !found.close && !(sends_body && framing == Framing::UntilClose);
 
     out.reserve(256);
-    match status_line(status) {
-        Some(line) => out.extend_from_slice(line.as_bytes()),
-        None => put_unregistered_status(out, status),
-    }
+    put_status(out, status);
     if !found.date && status >= 200 {
         out.extend_from_slice(b"Date: ");
         out.extend_from_slice(to.date);
@@ -156,10 +153,7 @@ pub fn encode_head(
 /// Appends a small complete reply that refuses a request and ends the connection. An empty `why` sends no body, as a
 /// reply to HEAD must.
 pub fn refusal(out: &mut Vec<u8>, status: u16, why: &str, date: &[u8; 29]) {
-    match status_line(status) {
-        Some(line) => out.extend_from_slice(line.as_bytes()),
-        None => put_unregistered_status(out, status),
-    }
+    put_status(out, status);
     out.extend_from_slice(b"Date: ");
     out.extend_from_slice(date);
     out.extend_from_slice(b"\r\nConnection: close\r\n");
@@ -310,11 +304,18 @@ fn put_length(out: &mut Vec<u8>, length: u64) {
     out.extend_from_slice(b"\r\n");
 }
 
-#[cold]
-fn put_unregistered_status(out: &mut Vec<u8>, status: u16) {
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
-    out.extend_from_slice(b" \r\n");
+#[inline]
+fn put_status(out: &mut Vec<u8>, status: u16) {
+    match status_line(status) {
+        // Of known length, so that no call is needed to copy the usual one.
+        Some(_) if status == 200 => out.extend_from_slice(b"HTTP/1.1 200 OK\r\n"),
+        Some(line) => out.extend_from_slice(line.as_bytes()),
+        None => {
+            out.extend_from_slice(b"HTTP/1.1 ");
+            out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+            out.extend_from_slice(b" \r\n");
+        }
+    }
 }
 
 impl fmt::Display for EncodeError {

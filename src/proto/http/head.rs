@@ -184,7 +184,7 @@ impl<'a> Head<'a> {
     /// header. None in HTTP/1.0 without Host.
     #[inline]
     pub fn host(&self) -> Option<&'a str> {
-        self.facts.host
+        self.facts.host.and_then(|host| str::from_utf8(host).ok())
     }
 
     /// How the request says where its body ends.
@@ -209,7 +209,7 @@ impl<'a> Head<'a> {
     /// version is 1.1 (RFC 9110 §7.8).
     #[inline]
     pub fn upgrade(&self) -> Option<&'a str> {
-        self.facts.upgrade
+        self.facts.upgrade.and_then(|protocols| str::from_utf8(protocols).ok())
     }
 
     /// The bytes of the head, from the method to the blank line.

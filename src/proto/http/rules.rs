@@ -38,8 +38,9 @@ pub enum Expect {
 /// What one pass over the headers finds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Facts<'a> {
-    pub(super) host: Option<&'a str>,
-    pub(super) upgrade: Option<&'a str>,
+    /// ASCII, as [`Authority`] checked. Most handlers never ask for it as text.
+    pub(super) host: Option<&'a [u8]>,
+    pub(super) upgrade: Option<&'a [u8]>,
     pub(super) body_len: BodyLen,
     pub(super) version: Version,
     pub(super) expect: Expect,
@@ -72,12 +73,11 @@ pub(super) fn check<'a>(
                 if host.is_some() {
                     return Err(ParseError::HostRepeated);
                 }
-                let text = str::from_utf8(value).map_err(|_| ParseError::BadHost)?;
-                Authority::parse(text).ok_or(ParseError::BadHost)?;
-                host = Some(text);
+                Authority::parse(value).ok_or(ParseError::BadHost)?;
+                host = Some(value);
             }
             6 if name.eq_ignore_ascii_case("expect") => expect = expectation(value, expect),
-            7 if name.eq_ignore_ascii_case("upgrade") => upgrade = upgrade.or(str::from_utf8(value).ok()),
+            7 if name.eq_ignore_ascii_case("upgrade") => upgrade = upgrade.or(Some(value)),
             10 if name.eq_ignore_ascii_case("connection") => connection.add(value),
             14 if name.eq_ignore_ascii_case("content-length") => {
                 if length.is_some() {
@@ -124,12 +124,12 @@ fn lines_end_in_crlf(head: &[u8], headers: &[httparse::Header<'_>]) -> bool {
 
 /// RFC 9112 §3.2: the form of the target must fit the method. Answers the authority that the target names.
 #[inline]
-fn check_target<'a>(method: &str, target: &'a str) -> Result<Option<&'a str>, ParseError> {
+fn check_target<'a>(method: &str, target: &'a str) -> Result<Option<&'a [u8]>, ParseError> {
     match target.as_bytes() {
         [b'/'] if method != "CONNECT" => Ok(None),
         bytes if !bytes.is_ascii() || memchr::memchr(b'#', bytes).is_some() => Err(ParseError::BadTarget),
-        _ if method == "CONNECT" => match Authority::parse(target) {
-            Some(Authority { host, port: Some(port) }) if !host.is_empty() && !port.is_empty() => Ok(Some(target)),
+        bytes if method == "CONNECT" => match Authority::parse(bytes) {
+            Some(Authority { host, port: Some(port) }) if !host.is_empty() && !port.is_empty() => Ok(Some(bytes)),
             _ => Err(ParseError::BadTarget),
         },
         [b'/', ..] => Ok(None),
@@ -140,12 +140,12 @@ fn check_target<'a>(method: &str, target: &'a str) -> Result<Option<&'a str>, Pa
 
 /// The authority of an absolute-form target, which an `http` URI must have (RFC 9110 §4.2.1).
 #[cold]
-fn absolute_authority(target: &str) -> Option<&str> {
+fn absolute_authority(target: &str) -> Option<&[u8]> {
     let (scheme, rest) = target.split_once("://")?;
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return None;
     }
-    let authority = &rest[..rest.find(['/', '?']).unwrap_or(rest.len())];
+    let authority = &rest.as_bytes()[..rest.find(['/', '?']).unwrap_or(rest.len())];
     Authority::parse(authority).filter(|a| !a.host.is_empty()).map(|_| authority)
 }
 
