@@ -93,6 +93,7 @@ impl<S> Net<'_, S> {
         socket: impl Into<StdSocket>,
         handler: impl Handler<S> + 'static,
     ) -> Result<ConnId> {
+        self.core.check_room("the socket")?;
         let socket = socket.into();
         let what = || format!("cannot take over the socket as {}", scheme.as_str());
         let udp = matches!(socket, StdSocket::Udp(_));
