@@ -7,7 +7,7 @@ use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key, TimerId};
 use crate::trace::trace_event;
 
-use super::conn::Flags;
+use super::conn::{Conn, Flags};
 use super::core::Core;
 use super::ctx::{Ctx, TimerCtx};
 use super::handlers::{BoxHandler, HandlerRef, Stored};
@@ -35,11 +35,20 @@ impl HandlerPanic<'_> {
     }
 }
 
-/// Tells a connection's handler of an event, of `Opened` first if it has not been told that yet.
+/// Tells a connection's handler of an event, of `Opened` first if it has not been told that yet. Once the connection
+/// closes or drains, it is told of nothing but `Closed`.
 pub(crate) fn call<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<'_>) {
+    let last = matches!(event, Event::Closed(_));
     let Some(conn) = core.conns.get_mut(key) else { return };
-    if conn.flags.raise(Flags::OPENED) && !matches!(event, Event::Opened) {
+    if conn.is_ending() && !last {
+        return;
+    }
+    let first = conn.flags.raise(Flags::OPENED);
+    if first {
         run_handler(state, core, key, Event::Opened);
+    }
+    if matches!(event, Event::Opened) || (first && !last && core.conns.get(key).is_none_or(Conn::is_ending)) {
+        return;
     }
     run_handler(state, core, key, event);
 }
