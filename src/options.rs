@@ -304,9 +304,9 @@ limits! {
     write_low: usize = 16 * KIB;
     /// Bytes waiting to be sent at which the connection is closed as too slow. Default: 16 MiB.
     write_max: usize = 16 * MIB;
-    /// Datagrams waiting to be sent on one UDP socket; more are dropped. Default: 256.
+    /// Datagrams waiting to be sent on one UDP socket; more are refused (`Sent::Full`). Default: 256.
     datagrams_max: usize = 256;
-    /// The longest datagram received; longer ones are dropped. Default: 65,507 bytes, the most that UDP over IPv4 has.
+    /// The longest datagram sent or received; longer ones are dropped. Default: 65,507 bytes, the most that UDP over IPv4 has.
     datagram_max: usize = 65_507;
     /// Bytes of wakeups that were sent and not yet delivered. Default: 64 MiB.
     wakeup_bytes_max: usize = 64 * MIB;

@@ -77,8 +77,6 @@ pub(crate) enum Notice {
     Opened,
     /// An outbound connection with a literal address, or a name already looked up, may start.
     Start,
-    /// A connection that needs no handshake is up.
-    Connected,
     Drained,
 }
 
@@ -209,15 +207,6 @@ impl<S> Core<S> {
                     }
                 }
                 Notice::Start => self.start_connecting(state, key),
-                Notice::Connected => {
-                    if self.conns.get(key).is_some_and(|conn| !conn.flags.has(Flags::CLOSING)) {
-                        if let Some(remote) = self.conns.get(key).and_then(|conn| conn.remote) {
-                            dispatch::call(state, self, key, Event::Resolved(remote.ip()));
-                        }
-                        dispatch::call(state, self, key, Event::Connected);
-                        self.make_ready(key);
-                    }
-                }
                 Notice::Drained => {
                     let open = |conn: &Conn| conn.takes_output() || matches!(conn.io, Io::Udp(_));
                     if self.conns.get(key).is_some_and(open) {
