@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(feature = "app")]
+#[doc(hidden)]
+pub mod app;
 mod error;
 mod id;
 pub mod net;
