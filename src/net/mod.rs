@@ -1,1 +1,24 @@
 //! Addresses, sockets and their options.
+
+mod addr;
+mod adopt;
+mod happy;
+mod listener;
+mod resolve;
+mod sockopt;
+mod stream;
+#[cfg(test)]
+mod testing;
+mod udp;
+#[cfg(unix)]
+mod unix;
+
+pub(crate) use addr::Target;
+pub use addr::{Address, Host, Scheme, Transport, Url};
+pub use adopt::StdSocket;
+pub(crate) use happy::{Happy, Step};
+pub(crate) use listener::{AcceptError, Listener};
+pub(crate) use resolve::{Deliver, Lookup, Refused, Resolver, order, resolve_error};
+pub(crate) use sockopt::{connect_error, listen_error};
+pub(crate) use stream::Stream;
+pub(crate) use udp::Udp;

@@ -1,0 +1,81 @@
+//! Input that a connection could not use yet.
+
+use std::io;
+
+/// Bytes that were read and not yet consumed. Consuming moves a mark, so that a long pipeline is never copied down
+/// request by request.
+#[derive(Debug, Default)]
+pub(crate) struct ReadBuf {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl ReadBuf {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn consume(&mut self, n: usize) {
+        self.start = (self.start + n).min(self.bytes.len());
+        if self.start == self.bytes.len() {
+            self.clear();
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.start = 0;
+    }
+
+    /// Reads once behind what is there, at most `room` bytes.
+    pub(crate) fn fill(&mut self, room: usize, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        let len = self.bytes.len();
+        self.bytes.resize(len + room, 0);
+        let result = read(&mut self.bytes[len..]);
+        self.bytes.truncate(len + result.as_ref().copied().unwrap_or(0).min(room));
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consuming_keeps_the_rest_and_filling_appends() {
+        let mut buf = ReadBuf::default();
+        buf.push(b"hello world");
+        buf.consume(6);
+        assert_eq!(buf.as_slice(), b"world");
+        let n = buf.fill(8, |room| {
+            room[..2].copy_from_slice(b"!!");
+            Ok(2)
+        });
+        assert_eq!(n.unwrap(), 2);
+        assert_eq!(buf.as_slice(), b"world!!");
+        assert!(buf.fill(8, |_| Err(io::ErrorKind::WouldBlock.into())).is_err());
+        assert_eq!(buf.as_slice(), b"world!!");
+        buf.consume(100);
+        assert!(buf.is_empty());
+    }
+}

@@ -1,0 +1,210 @@
+//! What a handler is told.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use std::cell::Cell;
+
+use crate::error::Error;
+use crate::id::ConnId;
+#[cfg(feature = "http")]
+use crate::proto::http;
+
+/// What happened to a connection. Borrowed: nothing of it outlives the handler's call, which the compiler checks.
+///
+/// Order: `Opened` first, `Closed` last, each exactly once; in between in the order of the wire.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// The connection, listener or socket exists. Always the first event.
+    Opened,
+    /// The name of the peer has been looked up; this is the first address to be tried. Comes for literal addresses too.
+    Resolved(IpAddr),
+    /// An outbound connection is established: bytes can flow.
+    Connected,
+    /// A listener accepted this connection.
+    Accepted {
+        /// The listener that accepted it.
+        listener: ConnId,
+    },
+    /// Bytes from a connection without a protocol of its own.
+    Data(Data<'a>),
+    /// One datagram.
+    Datagram {
+        /// Who sent it.
+        from: SocketAddr,
+        /// Its payload.
+        data: &'a [u8],
+    },
+    /// A request's head is in, its body is not read yet: the moment to choose how to take the body, or to refuse it.
+    #[cfg(feature = "http")]
+    HttpHead(&'a http::Request<'a>),
+    /// A piece of a streamed request body.
+    #[cfg(feature = "http")]
+    HttpBody(&'a [u8]),
+    /// A whole request: answer it, or defer the answer.
+    #[cfg(feature = "http")]
+    HttpRequest(&'a http::Request<'a>),
+    /// Bytes from [`Waker::wakeup`](crate::Waker::wakeup).
+    Wakeup(&'a [u8]),
+    /// Output fell below the low-water mark after it had been above the high one: go on sending.
+    Drained,
+    /// The connection is over. Always the last event.
+    Closed(CloseReason),
+}
+
+impl Event<'_> {
+    /// The event's name, as it is written in this type.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Opened => "Opened",
+            Event::Resolved(_) => "Resolved",
+            Event::Connected => "Connected",
+            Event::Accepted { .. } => "Accepted",
+            Event::Data(_) => "Data",
+            Event::Datagram { .. } => "Datagram",
+            #[cfg(feature = "http")]
+            Event::HttpHead(_) => "HttpHead",
+            #[cfg(feature = "http")]
+            Event::HttpBody(_) => "HttpBody",
+            #[cfg(feature = "http")]
+            Event::HttpRequest(_) => "HttpRequest",
+            Event::Wakeup(_) => "Wakeup",
+            Event::Drained => "Drained",
+            Event::Closed(_) => "Closed",
+        }
+    }
+}
+
+/// Bytes from the peer, as a slice. All of them count as used unless [`consume`](Self::consume) says otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Data<'a> {
+    bytes: &'a [u8],
+    used: &'a Cell<usize>,
+}
+
+impl<'a> Data<'a> {
+    pub(crate) fn new(bytes: &'a [u8], used: &'a Cell<usize>) -> Self {
+        used.set(bytes.len());
+        Self { bytes, used }
+    }
+
+    /// The bytes, for as long as the event lives.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Uses only the first `n` bytes: the rest comes again at the front of the next `Data`, once more has arrived. For
+    /// parsers that wait for the end of a message. More than `Limits::read_max` bytes kept this way close the
+    /// connection.
+    pub fn consume(&self, n: usize) {
+        self.used.set(n.min(self.bytes.len()));
+    }
+}
+
+impl std::ops::Deref for Data<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+/// Why a connection is over.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This side asked for it: `close`, or `drain` once everything was sent.
+    Local,
+    /// This side gave it up for a reason of its own: [`Net::fail`](crate::Net::fail).
+    Failed(Box<str>),
+    /// The peer closed it in order.
+    Peer,
+    /// The peer cut it off, or the network did.
+    Reset(io::ErrorKind),
+    /// It could not be established.
+    Connect(Error),
+    /// Something took too long.
+    TimedOut(Deadline),
+    /// The peer does not read what it asked for, and the queue for it is full (`Limits::write_max`).
+    SlowConsumer,
+    /// More input is kept unread than `Limits::read_max`.
+    ReadFull,
+    /// The peer broke the protocol's rules; it was told so where the protocol has a way to.
+    Protocol(Box<str>),
+    /// A handler of this connection panicked.
+    HandlerPanicked,
+    /// The manager stopped.
+    Stopped,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Local => f.write_str("closed by this side"),
+            CloseReason::Failed(why) => write!(f, "given up: {why}"),
+            CloseReason::Peer => f.write_str("closed by the peer"),
+            CloseReason::Reset(kind) => write!(f, "cut off: {kind}"),
+            CloseReason::Connect(e) => e.fmt(f),
+            CloseReason::TimedOut(what) => write!(f, "timed out: {what}"),
+            CloseReason::SlowConsumer => f.write_str("the peer reads too slowly"),
+            CloseReason::ReadFull => f.write_str("too much input kept unread"),
+            CloseReason::Protocol(what) => write!(f, "protocol error: {what}"),
+            CloseReason::HandlerPanicked => f.write_str("its handler panicked"),
+            CloseReason::Stopped => f.write_str("the manager stopped"),
+        }
+    }
+}
+
+/// What took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Deadline {
+    /// Establishing the connection.
+    Connect,
+    /// A request's head.
+    Head,
+    /// A message body came in, or output went out, at less than the floor of bytes per second.
+    Rate,
+    /// The next request on a kept-alive connection.
+    Idle,
+    /// A deferred or unfinished reply.
+    Reply,
+    /// Sending what was left after `drain`.
+    Drain,
+}
+
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Deadline::Connect => "connecting",
+            Deadline::Head => "waiting for a request head",
+            Deadline::Rate => "below the floor of bytes per second",
+            Deadline::Idle => "idle",
+            Deadline::Reply => "waiting for a reply to be finished",
+            Deadline::Drain => "draining",
+        })
+    }
+}
+
+/// The answer to queuing output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sent {
+    /// Queued; it leaves at the end of this turn.
+    Queued,
+    /// Queued, and the queue is above `Limits::write_high`: wait for [`Event::Drained`] before sending more.
+    High,
+    /// Not queued: the connection is closed, closing or draining, or is none that bytes can be sent to.
+    Gone,
+    /// Not queued: it would break the protocol (a control character in a header, a body where none may be, a reply that
+    /// was given already). `Response::validate` names a bad header.
+    Invalid,
+}
+
+impl Sent {
+    /// It was queued.
+    pub fn is_queued(self) -> bool {
+        matches!(self, Sent::Queued | Sent::High)
+    }
+}

@@ -1,0 +1,76 @@
+//! What the loop counts.
+
+use crate::event::{CloseReason, Deadline};
+
+/// Counters since the manager was made. Every bound of `Limits` that bites, and everything that is dropped, has one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Connections, listeners and sockets opened.
+    pub opened: u64,
+    /// Those closed again.
+    pub closed: u64,
+    /// Connections accepted by listeners.
+    pub accepted: u64,
+    /// Times that a listener had to wait for descriptors, or for a place in the table.
+    pub accept_stalls: u64,
+    /// Outbound connections established.
+    pub connected: u64,
+    /// Outbound connections that failed.
+    pub connect_failures: u64,
+    /// Bytes received, of all connections.
+    pub bytes_in: u64,
+    /// Bytes sent, of all connections.
+    pub bytes_out: u64,
+    /// HTTP requests whose handler was called.
+    pub http_requests: u64,
+    /// HTTP requests refused by the protocol's rules or a limit, before a handler saw them whole.
+    pub http_refused: u64,
+    /// HTTP requests that a handler left without an answer or a promise of one: answered 500.
+    pub http_unanswered: u64,
+    /// Datagrams received.
+    pub datagrams_in: u64,
+    /// Datagrams sent.
+    pub datagrams_out: u64,
+    /// Datagrams dropped because the queue was full, or the system refused them.
+    pub datagrams_dropped: u64,
+    /// Times that output went above the high-water mark.
+    pub high_waters: u64,
+    /// Connections closed because the peer did not read.
+    pub slow_consumers: u64,
+    /// Connections closed by a deadline.
+    pub timeouts: u64,
+    /// Connections closed because too much input was kept unread.
+    pub reads_full: u64,
+    /// Connections cut off by the peer or the network.
+    pub resets: u64,
+    /// Wakeups delivered.
+    pub wakeups: u64,
+    /// Wakeups whose connection was closed before their turn came.
+    pub wakeups_missed: u64,
+    /// Timer callbacks run.
+    pub timers_fired: u64,
+    /// Handlers, timers and hooks that panicked.
+    pub handler_panics: u64,
+}
+
+impl Stats {
+    pub(crate) fn count_close(&mut self, reason: &CloseReason) {
+        match reason {
+            CloseReason::TimedOut(Deadline::Connect) | CloseReason::Connect(_) => self.connect_failures += 1,
+            CloseReason::TimedOut(_) => self.timeouts += 1,
+            CloseReason::Reset(_) => self.resets += 1,
+            CloseReason::ReadFull => self.reads_full += 1,
+            // Counted where it is decided, or no fault of anybody's.
+            CloseReason::SlowConsumer
+            | CloseReason::Local
+            | CloseReason::Failed(_)
+            | CloseReason::Peer
+            | CloseReason::Protocol(_)
+            | CloseReason::HandlerPanicked
+            | CloseReason::Stopped => {}
+        }
+    }
+}

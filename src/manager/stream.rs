@@ -1,0 +1,381 @@
+//! Streams: reading what is ready, handing it to the protocol, and flushing what was queued.
+
+use std::cell::Cell;
+use std::io;
+
+use crate::event::{CloseReason, Data, Event};
+use crate::id::Key;
+use crate::reactor::{Token, Watch};
+
+use super::conn::{Conn, Due, Flags, Io, Proto};
+use super::core::{Core, Notice};
+use super::dispatch;
+
+/// Room for one read. Sockets rarely have more, and what they have is read in the next round.
+pub(crate) const SCRATCH_LEN: usize = 64 * 1024;
+/// Writes for one connection in one turn.
+const WRITES_PER_TURN: usize = 16;
+
+/// What one read of a socket said.
+enum Read {
+    Bytes(usize),
+    Empty,
+    End,
+    Failed(io::ErrorKind),
+}
+
+impl<S> Core<S> {
+    /// Looks at a stream that is ready, or has input left over: reads, parses, dispatches, within the turn's bounds.
+    pub(crate) fn serve_stream(&mut self, state: &mut S, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.flags.has(Flags::WRITABLE) && conn.output.is_some() && conn.flags.raise(Flags::DIRTY) {
+            self.dirty.push(key);
+        }
+        if conn.flags.has(Flags::LINGERING) {
+            return self.discard_input(key);
+        }
+        // What was left for want of a turn or a reply comes before anything new.
+        if conn.flags.has(Flags::BACKLOG) && conn.takes_input() {
+            self.parse_kept(state, key);
+        }
+        let mut budget = self.conns.get(key).map_or(0, |conn| conn.limits.turn_bytes);
+        while self.conns.get(key).is_some_and(Conn::reads) {
+            if budget == 0 {
+                // The others' turn. The bit stays: the edge will not come again.
+                self.make_ready(key);
+                break;
+            }
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let read = self.read(key, &mut scratch);
+            if let Read::Bytes(n) = read {
+                budget = budget.saturating_sub(n);
+                self.take_in(state, key, &scratch[..n]);
+            }
+            self.scratch = scratch;
+            match read {
+                Read::Bytes(_) | Read::Empty => {}
+                Read::End => self.end_of_input(key),
+                Read::Failed(kind) => self.close(key, CloseReason::Reset(kind)),
+            }
+        }
+        self.settle(key);
+        self.check_hang_up(key);
+    }
+
+    /// A peer that is gone is noticed also while nothing is read from it.
+    fn check_hang_up(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if !conn.flags.has(Flags::HUNG_UP) || conn.reads() {
+            return;
+        }
+        let Io::Stream(stream) = &mut conn.io else { return };
+        let reason = match stream.take_error() {
+            Ok(Some(e)) | Err(e) => CloseReason::Reset(e.kind()),
+            Ok(None) => CloseReason::Peer,
+        };
+        self.close(key, reason);
+    }
+
+    /// Reads once into `room` and keeps the readiness bits.
+    fn read(&mut self, key: Key, room: &mut [u8]) -> Read {
+        let Some(conn) = self.conns.get_mut(key) else { return Read::Empty };
+        let Io::Stream(stream) = &mut conn.io else { return Read::Empty };
+        loop {
+            match stream.read(room) {
+                Ok(0) => {
+                    conn.flags.clear(Flags::READABLE);
+                    return Read::End;
+                }
+                Ok(n) => {
+                    conn.bytes_in += n as u64;
+                    conn.moved = conn.moved.saturating_add(n as u32);
+                    self.stats.bytes_in += n as u64;
+                    // A short read has emptied the socket, which saves the read that would say so; unless the peer has
+                    // closed its side: no edge will tell of that again.
+                    if n < room.len() && SHORT_READ_DRAINS && !conn.flags.has(Flags::READ_CLOSED) {
+                        conn.flags.clear(Flags::READABLE);
+                    }
+                    return Read::Bytes(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    conn.flags.clear(Flags::READABLE);
+                    return Read::Empty;
+                }
+                Err(e) => return Read::Failed(e.kind()),
+            }
+        }
+    }
+
+    /// Hands new bytes to the protocol, behind those that were kept, and keeps what it leaves.
+    fn take_in(&mut self, state: &mut S, key: Key, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if let Some(input) = conn.input.as_mut().filter(|input| !input.is_empty()) {
+            input.push(bytes);
+            self.parse_kept(state, key);
+            return;
+        }
+        let used = self.parse(state, key, bytes);
+        if used < bytes.len() {
+            let Some(conn) = self.conns.get_mut(key) else { return };
+            if conn.flags.has(Flags::CLOSING) {
+                return;
+            }
+            let pool = &mut self.pool;
+            conn.input.get_or_insert_with(|| pool.take_read()).push(&bytes[used..]);
+            self.check_kept(key);
+        }
+    }
+
+    /// Offers the kept input to the protocol again.
+    fn parse_kept(&mut self, state: &mut S, key: Key) {
+        let Some(mut input) = self.conns.get_mut(key).and_then(|conn| conn.input.take()) else { return };
+        let used = self.parse(state, key, input.as_slice());
+        input.consume(used);
+        match self.conns.get_mut(key) {
+            Some(conn) if !input.is_empty() && !conn.flags.has(Flags::CLOSING) => {
+                conn.input = Some(input);
+                self.check_kept(key);
+            }
+            _ => self.pool.give_read(input),
+        }
+    }
+
+    /// Bounds what a handler may leave unused. What a protocol keeps has bounds of its own.
+    fn check_kept(&mut self, key: Key) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let kept = conn.input.as_ref().map_or(0, |input| input.len());
+        if matches!(conn.proto, Proto::Raw) && kept > conn.limits.read_max {
+            self.close(key, CloseReason::ReadFull);
+        }
+    }
+
+    /// Has the protocol use what it can of `bytes`; returns how much that was.
+    fn parse(&mut self, state: &mut S, key: Key, bytes: &[u8]) -> usize {
+        let Some(conn) = self.conns.get(key) else { return bytes.len() };
+        match conn.proto {
+            Proto::Raw => {
+                let used = Cell::new(bytes.len());
+                dispatch::call(state, self, key, Event::Data(Data::new(bytes, &used)));
+                used.get()
+            }
+            #[cfg(feature = "http")]
+            Proto::Http(_) => self.serve_http(state, key, bytes),
+        }
+    }
+
+    /// The peer has sent all that it will.
+    fn end_of_input(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.flags.set(Flags::EOF);
+        match conn.proto {
+            Proto::Raw => self.close_after_output(key, CloseReason::Peer),
+            // It depends on what is still to be answered: see `settle`.
+            #[cfg(feature = "http")]
+            Proto::Http(_) => {}
+        }
+    }
+
+    /// Closes for a reason that is not ours, but lets queued output leave first: a peer that shut only its own side
+    /// still reads.
+    pub(crate) fn close_after_output(&mut self, key: Key, reason: CloseReason) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.queued() == 0 {
+            return self.close(key, reason);
+        }
+        if conn.reason.is_none() {
+            conn.reason = Some(Box::new(reason));
+        }
+        self.drain(key);
+    }
+
+    /// Begins to drain: what is queued leaves, nothing more comes in.
+    pub(crate) fn drain(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let at = self.now.after(conn.limits.drain_timeout);
+        match conn.io {
+            Io::Stream(_) if conn.flags.has(Flags::ESTABLISHED) => {
+                if conn.flags.has(Flags::CLOSING) || !conn.flags.raise(Flags::DRAINING) {
+                    return;
+                }
+                if conn.flags.raise(Flags::DIRTY) {
+                    self.dirty.push(key);
+                }
+                self.set_due(key, Due::Drain, at);
+            }
+            // Datagrams are flushed at the end of the turn, before the close.
+            Io::Udp(_) | Io::Stream(_) | Io::Listener(_) | Io::Connecting(_) | Io::None => {
+                self.close(key, CloseReason::Local);
+            }
+        }
+    }
+
+    /// Flushes every connection that has output, once.
+    pub(crate) fn flush_dirty(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for key in dirty.drain(..) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.flags.clear(Flags::DIRTY);
+                match conn.io {
+                    Io::Stream(_) => self.flush(key),
+                    Io::Udp(_) => self.flush_datagrams(key),
+                    Io::Connecting(_) | Io::Listener(_) | Io::None => {}
+                }
+            }
+        }
+        // Nothing dispatches in here; what is in the list again had more to write than one turn's share.
+        dirty.append(&mut self.dirty);
+        self.dirty = dirty;
+    }
+
+    fn flush(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(mut output) = conn.output.take() else { return self.flushed(key) };
+        let mut failed = None;
+        for _ in 0..WRITES_PER_TURN {
+            if output.is_empty() || !conn.flags.has(Flags::WRITABLE) {
+                break;
+            }
+            let Io::Stream(stream) = &mut conn.io else { break };
+            match output.write_to(stream) {
+                Ok(n) => {
+                    conn.bytes_out += n as u64;
+                    conn.moved = conn.moved.saturating_add(n as u32);
+                    self.stats.bytes_out += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => conn.flags.clear(Flags::WRITABLE),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    failed = Some(e.kind());
+                    break;
+                }
+            }
+        }
+        if failed.is_some() || output.is_empty() {
+            self.pool.give_write(output);
+        } else {
+            conn.output = Some(output);
+        }
+        match failed {
+            Some(kind) => self.close(key, CloseReason::Reset(kind)),
+            None => self.flushed(key),
+        }
+    }
+
+    /// Draws the consequences of a flush.
+    fn flushed(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let queued = conn.queued();
+        if queued > 0 {
+            if conn.flags.has(Flags::WRITABLE) {
+                // More writes than one turn's share: go on in the next.
+                if conn.flags.raise(Flags::DIRTY) {
+                    self.dirty.push(key);
+                }
+            } else if conn.flags.raise(Flags::WATCH_BOTH) {
+                self.watch_output(key);
+            }
+        } else if conn.flags.has(Flags::DRAINING) && !conn.flags.has(Flags::CLOSING | Flags::LINGERING) {
+            return self.finish_drain(key);
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if queued <= conn.limits.write_low && conn.flags.has(Flags::HIGH) {
+            conn.flags.clear(Flags::HIGH);
+            self.notify(key, Notice::Drained);
+            // Requests may be waiting behind the output.
+            self.make_ready(key);
+        }
+        self.settle(key);
+    }
+
+    /// Asks the reactor to tell when the socket takes output again. Once for a connection: it stays.
+    fn watch_output(&mut self, key: Key) {
+        let token = Token::Conn(key.index());
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Io::Stream(stream) = &mut conn.io else { return };
+        if let Err(e) = self.reactor.reregister(stream.source(), token, Watch::Both) {
+            self.close(key, CloseReason::Reset(e.kind()));
+        }
+    }
+
+    /// Everything is sent. Closing a socket with unread input would reset the connection, and the peer might lose what
+    /// we sent last: so shut our side and wait for the peer's, unless nothing can be on its way.
+    fn finish_drain(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.flags.has(Flags::EOF) || conn.is_at_rest() {
+            return self.close(key, CloseReason::Local);
+        }
+        let Io::Stream(stream) = &mut conn.io else { return };
+        if stream.shutdown_write().is_err() {
+            return self.close(key, CloseReason::Local);
+        }
+        conn.flags.set(Flags::LINGERING);
+        if let Some(input) = conn.input.take() {
+            self.pool.give_read(input);
+        }
+        let at = self.now.after(conn.limits.linger_timeout);
+        self.set_due(key, Due::Linger, at);
+        self.make_ready(key);
+    }
+
+    /// Reads and throws away, until the peer is done too.
+    fn discard_input(&mut self, key: Key) {
+        let Some(conn) = self.conns.get(key) else { return };
+        let mut budget = conn.limits.turn_bytes;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        while self.conns.get(key).is_some_and(|conn| conn.flags.has(Flags::READABLE)) {
+            if budget == 0 {
+                self.make_ready(key);
+                break;
+            }
+            match self.read(key, &mut scratch) {
+                Read::Bytes(n) => budget = budget.saturating_sub(n),
+                Read::Empty => break,
+                Read::End | Read::Failed(_) => {
+                    self.close(key, CloseReason::Local);
+                    break;
+                }
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    /// Gives an empty input buffer back, and sets the deadline that fits what the connection now waits for.
+    pub(crate) fn settle(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if let Some(input) = conn.input.take_if(|input| input.is_empty()) {
+            self.pool.give_read(input);
+        }
+        match conn.proto {
+            Proto::Raw => {}
+            #[cfg(feature = "http")]
+            Proto::Http(_) => self.settle_http(key),
+        }
+    }
+}
+
+impl Conn {
+    /// The socket has input, and somebody wants it now.
+    fn reads(&self) -> bool {
+        let wanted = match &self.proto {
+            Proto::Raw => true,
+            #[cfg(feature = "http")]
+            Proto::Http(http) => http.wants_input(),
+        };
+        wanted && self.takes_input() && self.flags.has(Flags::READABLE) && !self.flags.has(Flags::BACKLOG)
+    }
+
+    /// Nothing has come that was not used, so closing resets nothing.
+    fn is_at_rest(&self) -> bool {
+        let quiet = !self.has_input() && !self.flags.has(Flags::READABLE | Flags::READ_CLOSED);
+        match &self.proto {
+            // A raw peer may send at any time.
+            Proto::Raw => false,
+            #[cfg(feature = "http")]
+            Proto::Http(http) => quiet && http.is_at_rest(),
+        }
+    }
+}
+
+/// epoll and kqueue: a read that returns less than was asked for has emptied the socket.
+const SHORT_READ_DRAINS: bool = cfg!(unix);

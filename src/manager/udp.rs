@@ -1,0 +1,112 @@
+//! UDP sockets: one connection each, datagrams with their sender.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::event::{CloseReason, Event, Sent};
+use crate::id::Key;
+use crate::reactor::{Token, Watch};
+
+use super::conn::{Flags, Io};
+use super::core::{Core, Notice};
+use super::dispatch;
+
+impl<S> Core<S> {
+    /// Delivers what has arrived, within the turn's bounds.
+    pub(crate) fn serve_datagrams(&mut self, state: &mut S, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.flags.has(Flags::WRITABLE) && conn.queued() > 0 && conn.flags.raise(Flags::DIRTY) {
+            self.dirty.push(key);
+        }
+        let mut left = conn.limits.turn_messages;
+        loop {
+            let Some(conn) = self.conns.get_mut(key) else { return };
+            if !conn.takes_input() || !conn.flags.has(Flags::READABLE) {
+                return;
+            }
+            if left == 0 {
+                return self.make_ready(key);
+            }
+            left -= 1;
+            let Io::Udp(datagrams) = &mut conn.io else { return };
+            let mut scratch = std::mem::take(&mut self.scratch);
+            match datagrams.socket.recv_from(&mut scratch) {
+                Ok((n, from)) => {
+                    conn.bytes_in += n as u64;
+                    self.stats.bytes_in += n as u64;
+                    self.stats.datagrams_in += 1;
+                    dispatch::call(state, self, key, Event::Datagram { from, data: &scratch[..n] });
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => conn.flags.clear(Flags::READABLE),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // An ICMP answer to something sent before: on a connected socket it says that nobody is there; on a
+                // bound one it concerns one peer of many.
+                Err(e) if conn.remote.is_some() => self.close(key, CloseReason::Reset(e.kind())),
+                Err(_) => {}
+            }
+            self.scratch = scratch;
+        }
+    }
+
+    /// Queues one datagram, to the connected peer (`None`) or to an address.
+    pub(crate) fn send_datagram(&mut self, key: Key, to: Option<SocketAddr>, data: &[u8]) -> Sent {
+        let Some(conn) = self.conns.get_mut(key) else { return Sent::Gone };
+        if conn.flags.has(Flags::CLOSING | Flags::DRAINING) {
+            return Sent::Gone;
+        }
+        if data.len() > conn.limits.datagram_max || (to.is_none() && conn.remote.is_none()) {
+            return Sent::Invalid;
+        }
+        let full = conn.limits.datagrams_max;
+        let Io::Udp(datagrams) = &mut conn.io else { return Sent::Invalid };
+        if datagrams.queue.len() >= full {
+            self.stats.datagrams_dropped += 1;
+            conn.flags.set(Flags::FULL);
+            return Sent::High;
+        }
+        datagrams.queued += data.len();
+        datagrams.queue.push_back((to, data.into()));
+        if conn.flags.raise(Flags::DIRTY) {
+            self.dirty.push(key);
+        }
+        Sent::Queued
+    }
+
+    pub(crate) fn flush_datagrams(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Io::Udp(datagrams) = &mut conn.io else { return };
+        while let Some((to, data)) = datagrams.queue.front() {
+            let sent = match to {
+                Some(to) => datagrams.socket.send_to(data, *to),
+                None => datagrams.socket.send(data),
+            };
+            match sent {
+                Ok(n) => {
+                    conn.bytes_out += n as u64;
+                    self.stats.bytes_out += n as u64;
+                    self.stats.datagrams_out += 1;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    conn.flags.clear(Flags::WRITABLE);
+                    break;
+                }
+                // Too large for the network, or no way there: this datagram is lost, as datagrams may be.
+                Err(_) => self.stats.datagrams_dropped += 1,
+            }
+            datagrams.queued -= data.len();
+            datagrams.queue.pop_front();
+        }
+        if !datagrams.queue.is_empty() {
+            if conn.flags.raise(Flags::WATCH_BOTH) {
+                let token = Token::Conn(key.index());
+                if let Err(e) = self.reactor.reregister(datagrams.socket.source(), token, Watch::Both) {
+                    self.close(key, CloseReason::Reset(e.kind()));
+                }
+            }
+        } else if conn.flags.has(Flags::FULL) {
+            conn.flags.clear(Flags::FULL);
+            self.notify(key, Notice::Drained);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! UDP sockets, bound or connected.
+
+use std::io;
+use std::net::SocketAddr;
+
+use mio::event::Source;
+use mio::{Interest, Registry, Token};
+use socket2::Type;
+
+use crate::net::sockopt::{self, Common};
+use crate::options::{ConnectOptions, ListenOptions};
+
+/// A non-blocking UDP socket. Sending and receiving answer `WouldBlock` where they would wait.
+#[derive(Debug)]
+pub(crate) struct Udp {
+    inner: mio::net::UdpSocket,
+}
+
+impl Udp {
+    /// Receives on the address, from anybody.
+    pub(crate) fn bind(addr: SocketAddr, o: &ListenOptions) -> io::Result<Self> {
+        let socket = sockopt::socket(addr, Type::DGRAM, &Common::from(o))?;
+        // With it two programs get one port, and one of them no datagrams: only on demand.
+        sockopt::share(&socket, o.reuse_address.unwrap_or(false), o.reuse_port)?;
+        sockopt::set_v6only(&socket, addr, o.v6only)?;
+        socket.bind(&addr.into())?;
+        Ok(Self { inner: mio::net::UdpSocket::from_std(socket.into()) })
+    }
+
+    /// Sends to the address, and receives from there only.
+    pub(crate) fn connect(addr: SocketAddr, o: &ConnectOptions) -> io::Result<Self> {
+        let socket = sockopt::socket(addr, Type::DGRAM, &Common::from(o))?;
+        sockopt::bind_local(&socket, addr, o.local_addr)?;
+        socket.connect(&addr.into())?;
+        Ok(Self { inner: mio::net::UdpSocket::from_std(socket.into()) })
+    }
+
+    /// Takes over a socket, its options as they are.
+    pub(crate) fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self { inner: mio::net::UdpSocket::from_std(socket) })
+    }
+
+    /// Receives one datagram. What does not fit into the buffer is cut off without a word (on Windows: an error), so
+    /// that a buffer one byte longer than the longest welcome datagram tells.
+    pub(crate) fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.inner.recv_from(buf)
+    }
+
+    pub(crate) fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<usize> {
+        self.inner.send_to(data, to)
+    }
+
+    /// Sends to the address that the socket is connected to.
+    pub(crate) fn send(&self, data: &[u8]) -> io::Result<usize> {
+        self.inner.send(data)
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    /// The address that the socket is connected to; `NotConnected` when it is not.
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.peer_addr()
+    }
+}
+
+impl Source for Udp {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.inner.register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.inner.reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.inner.deregister(registry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::net::testing::ready;
+
+    fn bind(addr: &str, o: ListenOptions) -> io::Result<Udp> {
+        Udp::bind(addr.parse().unwrap(), &o)
+    }
+
+    fn options() -> ListenOptions {
+        ListenOptions::new("udp://127.0.0.1:0")
+    }
+
+    fn receive(socket: &mut Udp) -> (Vec<u8>, SocketAddr) {
+        let mut buf = [0; 64];
+        loop {
+            match socket.recv_from(&mut buf) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready(socket, Interest::READABLE),
+                received => {
+                    let (n, from) = received.unwrap();
+                    return (buf[..n].to_vec(), from);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn d8_each_client_gets_its_own_datagram() {
+        for addr in ["127.0.0.1:0", "[::1]:0"] {
+            let mut server = bind(addr, options()).unwrap();
+            let to = server.local_addr().unwrap();
+            let mut clients = [b"one", b"two"].map(|text| {
+                let client = Udp::connect(to, &ConnectOptions::new("udp://h:1")).unwrap();
+                assert_eq!(client.send(text).unwrap(), 3, "{addr}");
+                client
+            });
+            for _ in 0..2 {
+                let (data, from) = receive(&mut server);
+                server.send_to(&data, from).unwrap();
+            }
+            for (client, text) in clients.iter_mut().zip([b"one", b"two"]) {
+                assert_eq!(receive(client), (text.to_vec(), to), "{addr}");
+            }
+        }
+    }
+
+    #[test]
+    fn d11_a_connected_socket_hears_nobody_else() {
+        let mut server = bind("127.0.0.1:0", options()).unwrap();
+        let stranger = bind("127.0.0.1:0", options()).unwrap();
+        let mut client = Udp::connect(server.local_addr().unwrap(), &ConnectOptions::new("udp://h:1")).unwrap();
+        client.send(b"ask").unwrap();
+        let (_, from) = receive(&mut server);
+        stranger.send_to(b"forged", from).unwrap();
+        server.send_to(b"answer", from).unwrap();
+        assert_eq!(receive(&mut client).0, b"answer");
+        assert_eq!(client.recv_from(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn d4_a_busy_port_is_an_error_unless_shared_on_demand() {
+        let first = bind("127.0.0.1:0", options()).unwrap();
+        let addr = first.local_addr().unwrap().to_string();
+        assert_eq!(bind(&addr, options()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        let shared = bind("127.0.0.1:0", options().reuse_address(true)).unwrap();
+        bind(&shared.local_addr().unwrap().to_string(), options().reuse_address(true)).unwrap();
+    }
+
+    #[test]
+    fn options_reach_the_socket() {
+        let socket = bind("[::1]:0", options().v6only(true).dscp(46)).unwrap();
+        assert!(socket.inner.only_v6().unwrap());
+        assert_eq!(SockRef::from(&socket.inner).tclass_v6().unwrap(), 46 << 2);
+        let socket = bind("127.0.0.1:0", options().tos(8)).unwrap();
+        assert_eq!(SockRef::from(&socket.inner).tos_v4().unwrap(), 8);
+    }
+
+    #[test]
+    fn an_adopted_socket_does_not_block() {
+        let socket = Udp::from_std(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        assert_eq!(socket.recv_from(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}

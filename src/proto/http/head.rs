@@ -1,0 +1,693 @@
+//! Request heads: httparse for the bytes, and the rules of RFC 9112 that it leaves to its caller.
+//!
+//! httparse accepts a bare LF as a line end, any number of empty lines before the request line, a missing Host and
+//! conflicting lengths. [`parse`] refuses them. It also decides how a head that comes in pieces is read: after a piece
+//! that did not complete the head only the new bytes are searched for the end, so that a head that arrives byte by
+//! byte costs linear time.
+//!
+//! A verdict never depends on how the bytes were cut: an error is the one that stands first in the bytes, then come the
+//! rules that need the whole head.
+
+use std::mem::MaybeUninit;
+
+use httparse::Status;
+
+use super::error::ParseError;
+use super::rules::{BodyLen, Expect, Facts, Version, check};
+use super::syntax::{is_tchar, is_value_byte};
+
+/// The most header lines that any [`HeadLimits`] can admit.
+pub const HEADERS_CAP: usize = 256;
+
+/// Longer than any method of the IANA registry (`UPDATEREDIRECTREF`).
+const METHOD_MAX: usize = 32;
+
+/// Empty lines before a request line: clients that end a body with one too many CRLF exist (RFC 9112 §2.2).
+const LEADING_LINES_MAX: usize = 4;
+
+/// Bounds on a request head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadLimits {
+    /// The most bytes of a head, with the blank line that ends it. 16 KiB.
+    pub head_max: usize,
+    /// The most header lines. 64; never more than [`HEADERS_CAP`].
+    pub headers_max: usize,
+    /// The most bytes of a request target. 8 KiB.
+    pub target_max: usize,
+}
+
+impl Default for HeadLimits {
+    fn default() -> Self {
+        Self { head_max: 16 * 1024, headers_max: 64, target_max: 8 * 1024 }
+    }
+}
+
+/// Where the search for the end of an unfinished head goes on. A new one for each connection; [`parse`] resets it when
+/// a head is complete.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scan {
+    searched: u32,
+}
+
+/// Room for the headers of one [`Head`]. Costs nothing to make: it is not initialised.
+#[derive(Debug)]
+pub struct HeaderSpace<'b> {
+    headers: [MaybeUninit<httparse::Header<'b>>; HEADERS_CAP],
+}
+
+impl HeaderSpace<'_> {
+    /// Empty room.
+    #[inline(always)]
+    #[expect(clippy::new_without_default, reason = "8 KiB that should never be copied")]
+    pub const fn new() -> Self {
+        Self { headers: [const { MaybeUninit::uninit() }; HEADERS_CAP] }
+    }
+}
+
+/// A request head: a view into the buffer that it was parsed from.
+#[derive(Debug, Clone, Copy)]
+pub struct Head<'a> {
+    raw: &'a [u8],
+    method: &'a str,
+    target: &'a str,
+    headers: &'a [httparse::Header<'a>],
+    facts: Facts<'a>,
+}
+
+/// Parses the request head at the start of `buf`.
+///
+/// `Ok(None)` asks for more bytes: call again with the same `scan` and a `buf` that begins with the same bytes. A head
+/// comes with the number of bytes that it took, blank line and leading empty lines included. Any error is final.
+///
+/// Allocates nothing. The cost is linear in the length of the head, however it is cut.
+///
+/// ```
+/// use vansire::proto::http::HeadLimits;
+/// use vansire::proto::http::head::{HeaderSpace, Scan, parse};
+///
+/// let mut space = HeaderSpace::new();
+/// let bytes = b"GET /a?b=c HTTP/1.1\r\nHost: example.org\r\n\r\n";
+/// let (head, used) = parse(bytes, &mut Scan::default(), &HeadLimits::default(), &mut space)?.unwrap();
+/// assert_eq!((head.method(), head.target(), head.header("HOST")), ("GET", "/a?b=c", Some("example.org")));
+/// assert_eq!(used, bytes.len());
+/// # Ok::<(), vansire::proto::http::ParseError>(())
+/// ```
+#[inline]
+pub fn parse<'h, 'b: 'h>(
+    buf: &'b [u8],
+    scan: &mut Scan,
+    limits: &HeadLimits,
+    space: &'h mut HeaderSpace<'b>,
+) -> Result<Option<(Head<'h>, usize)>, ParseError> {
+    if scan.searched != 0 && !scan.is_due(buf, limits) {
+        return Ok(None);
+    }
+    let bounded = &buf[..buf.len().min(limits.head_max)];
+    let lead = match bounded.first() {
+        Some(b'\r' | b'\n') => leading_lines(bounded)?,
+        Some(_) => 0,
+        None => return Ok(None),
+    };
+    let head = &bounded[lead..];
+    let room = limits.headers_max.min(HEADERS_CAP);
+    let mut request = httparse::Request::new(&mut []);
+    let parsed = request.parse_with_uninit_headers(head, &mut space.headers[..room]);
+    match (parsed, request.method, request.path, request.version) {
+        (Ok(Status::Complete(end)), Some(method), Some(target), Some(minor)) => {
+            scan.searched = 0;
+            check_line_lengths(method.len(), target.len(), limits)?;
+            let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+            let (raw, headers) = (&head[..end], &*request.headers);
+            let facts = check(raw, version, method, target, headers)?;
+            return Ok(Some((Head { raw, method, target, headers, facts }, lead + end)));
+        }
+        (Err(error), method, target, _) => {
+            refuse(head, method, target, error, &HeadLimits { headers_max: room, ..*limits })?;
+        }
+        (Ok(_), method, target, _) => check_unfinished(head, method, target, limits)?,
+    }
+    if buf.len() >= limits.head_max {
+        return Err(ParseError::HeadTooLarge);
+    }
+    scan.stopped_at(buf);
+    Ok(None)
+}
+
+impl<'a> Head<'a> {
+    /// The method, in the client's letter case: methods are case-sensitive.
+    #[inline]
+    pub fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// The method is HEAD: the reply has no body.
+    #[inline]
+    pub fn is_head(&self) -> bool {
+        self.method == "HEAD"
+    }
+
+    /// The request target as it came: origin-form (`/a?b`), absolute-form (`http://h/a`), authority-form (CONNECT only)
+    /// or `*` (OPTIONS only).
+    #[inline]
+    pub fn target(&self) -> &'a str {
+        self.target
+    }
+
+    /// The version of the request.
+    #[inline]
+    pub fn version(&self) -> Version {
+        self.facts.version
+    }
+
+    /// The headers in their order: names in the client's letter case, values without the whitespace around them.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        self.headers.iter().map(|h| (h.name, h.value))
+    }
+
+    /// The first header of this name in any letter case. None also where its value is not UTF-8: see
+    /// [`header_bytes`](Self::header_bytes).
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        self.header_bytes(name).and_then(|value| str::from_utf8(value).ok())
+    }
+
+    /// The value of the first header of this name in any letter case.
+    pub fn header_bytes(&self, name: &str) -> Option<&'a [u8]> {
+        self.header_all(name).next()
+    }
+
+    /// The values of all headers of this name in any letter case, in their order.
+    pub fn header_all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+    }
+
+    /// The host and port that the request is for: of the target where it names them (RFC 9112 §3.2.2), else of the Host
+    /// header. None in HTTP/1.0 without Host.
+    #[inline]
+    pub fn host(&self) -> Option<&'a str> {
+        self.facts.host
+    }
+
+    /// How the request says where its body ends.
+    #[inline]
+    pub fn body_len(&self) -> BodyLen {
+        self.facts.body_len
+    }
+
+    /// The client wants the connection to go on after the reply (RFC 9112 §9.3).
+    #[inline]
+    pub fn keep_alive(&self) -> bool {
+        self.facts.keep_alive
+    }
+
+    /// What the client waits for before it sends the body.
+    #[inline]
+    pub fn expect(&self) -> Expect {
+        self.facts.expect
+    }
+
+    /// The protocols that the client would change to: the first Upgrade header, where Connection names it too and the
+    /// version is 1.1 (RFC 9110 §7.8).
+    #[inline]
+    pub fn upgrade(&self) -> Option<&'a str> {
+        self.facts.upgrade
+    }
+
+    /// The bytes of the head, from the method to the blank line.
+    #[inline]
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+}
+
+impl Scan {
+    /// Whether it is worth parsing again: the end has come, or a bound, or a bare LF (which has a verdict), or twice the
+    /// bytes of the last time (so that a hostile head is refused long before it ends, at a linear cost).
+    #[inline]
+    fn is_due(&mut self, buf: &[u8], limits: &HeadLimits) -> bool {
+        let from = self.searched as usize;
+        let is_due = buf.len() >= limits.head_max
+            || buf.len().checked_ilog2() > from.checked_ilog2()
+            || line_ends(buf, from).any(|end| end.is_last || end.is_bare);
+        if !is_due {
+            self.stopped_at(buf);
+        }
+        is_due
+    }
+
+    /// A line end that the last two bytes may still turn into the end of the head is searched again.
+    fn stopped_at(&mut self, buf: &[u8]) {
+        let back = match buf {
+            [.., b'\n', b'\r'] => 2,
+            [.., b'\n'] => 1,
+            _ => 0,
+        };
+        self.searched = u32::try_from(buf.len() - back).unwrap_or(u32::MAX);
+    }
+}
+
+struct LineEnd {
+    /// No CR stands before the LF.
+    is_bare: bool,
+    /// A blank line follows.
+    is_last: bool,
+}
+
+/// The line ends of `buf` at and after `from`.
+fn line_ends(buf: &[u8], from: usize) -> impl Iterator<Item = LineEnd> {
+    memchr::memchr_iter(b'\n', buf.get(from..).unwrap_or_default()).map(move |at| {
+        let at = from + at;
+        LineEnd {
+            is_bare: at == 0 || buf[at - 1] != b'\r',
+            is_last: matches!(buf[at + 1..], [b'\n', ..] | [b'\r', b'\n', ..]),
+        }
+    })
+}
+
+/// The length of the empty lines before the request line.
+#[cold]
+fn leading_lines(buf: &[u8]) -> Result<usize, ParseError> {
+    let mut len = 0;
+    while let [b'\r', b'\n', ..] = buf[len..] {
+        len += 2;
+        if len > 2 * LEADING_LINES_MAX {
+            return Err(ParseError::TooManyLeadingLines);
+        }
+    }
+    match buf[len..] {
+        [b'\n', ..] => Err(ParseError::BareLf),
+        [b'\r', _, ..] => Err(ParseError::BareCr),
+        _ => Ok(len),
+    }
+}
+
+#[inline]
+fn check_line_lengths(method_len: usize, target_len: usize, limits: &HeadLimits) -> Result<(), ParseError> {
+    if method_len > METHOD_MAX {
+        return Err(ParseError::MethodTooLong);
+    }
+    if target_len > limits.target_max {
+        return Err(ParseError::TargetTooLong);
+    }
+    Ok(())
+}
+
+/// What can be said of a head whose end has not come.
+#[cold]
+fn check_unfinished(
+    head: &[u8],
+    method: Option<&str>,
+    target: Option<&str>,
+    limits: &HeadLimits,
+) -> Result<(), ParseError> {
+    let target_len = match (method, target) {
+        (None, _) if head.len() > METHOD_MAX => return Err(ParseError::MethodTooLong),
+        (None, _) => return Ok(()),
+        (Some(method), None) => head.len() - method.len() - 1,
+        (Some(_), Some(target)) => target.len(),
+    };
+    check_line_lengths(method.map_or(0, str::len), target_len, limits)?;
+    if line_ends(head, 0).any(|end| end.is_bare) { Err(ParseError::BareLf) } else { Ok(()) }
+}
+
+/// Names the fact that made httparse stop. Ok where the bytes could still become another verdict.
+#[cold]
+fn refuse(
+    head: &[u8],
+    method: Option<&str>,
+    target: Option<&str>,
+    error: httparse::Error,
+    limits: &HeadLimits,
+) -> Result<(), ParseError> {
+    let Some(method) = method else {
+        let token = head.iter().take_while(|&&b| is_tchar(b)).count();
+        return Err(if token > METHOD_MAX { ParseError::MethodTooLong } else { ParseError::BadMethod });
+    };
+    let after_method = head.get(method.len() + 1..).unwrap_or_default();
+    let Some(target) = target else {
+        check_line_lengths(method.len(), 0, limits)?;
+        let visible = after_method.iter().take_while(|&&b| b > b' ' && b != 0x7f).count();
+        return Err(if visible > limits.target_max { ParseError::TargetTooLong } else { ParseError::BadTarget });
+    };
+    check_line_lengths(method.len(), target.len(), limits)?;
+    let after_target = after_method.get(target.len() + 1..).unwrap_or_default();
+    if error == httparse::Error::Version {
+        return refuse_version(after_target);
+    }
+    let lines = after_target.get("HTTP/1.1".len()..).unwrap_or_default();
+    Err(first_bad_line(lines, limits.headers_max).unwrap_or(match error {
+        httparse::Error::TooManyHeaders => ParseError::TooManyHeaders,
+        httparse::Error::HeaderValue => ParseError::BadHeaderValue,
+        _ => ParseError::BadHeaderName,
+    }))
+}
+
+/// RFC 9110 §15.6.6: a version that is well-formed but not ours has its own status. `HTTP/2` alone may become one.
+fn refuse_version(text: &[u8]) -> Result<(), ParseError> {
+    match text {
+        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b'\r' | b'\n', ..] => {
+            Err(ParseError::UnsupportedVersion)
+        }
+        _ if text.len() <= 8
+            && text.iter().zip(b"HTTP/0.0").all(|(byte, pattern)| match pattern {
+                b'0' => byte.is_ascii_digit(),
+                _ => byte == pattern,
+            }) =>
+        {
+            Ok(())
+        }
+        _ => Err(ParseError::BadVersion),
+    }
+}
+
+/// The first error in the lines, from the end of the request line on.
+fn first_bad_line(mut rest: &[u8], headers_max: usize) -> Option<ParseError> {
+    if !matches!(rest.first(), Some(b'\r' | b'\n')) {
+        return Some(ParseError::BadVersion);
+    }
+    for names in 0.. {
+        let value_len = rest.iter().position(|&b| !is_value_byte(b))?;
+        match &rest[value_len..] {
+            [b'\r', b'\n', after @ ..] => rest = after,
+            [b'\r', ..] => return Some(ParseError::BareCr),
+            [b'\n', ..] => return Some(ParseError::BareLf),
+            _ => return Some(ParseError::BadHeaderValue),
+        }
+        if names > headers_max {
+            return Some(ParseError::TooManyHeaders);
+        }
+        let name_len = rest.iter().position(|&b| !is_tchar(b))?;
+        match (name_len, rest[name_len]) {
+            (0, b' ' | b'\t') => return Some(ParseError::ObsFold),
+            (0, b'\n') => return Some(ParseError::BareLf),
+            (0, b'\r') => return Some(ParseError::BareCr),
+            (1.., b':') => rest = &rest[name_len + 1..],
+            (1.., b' ' | b'\t') => return Some(ParseError::SpaceBeforeColon),
+            _ => return Some(ParseError::BadHeaderName),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { head_max: 1024, headers_max: 8, target_max: 256 };
+
+    /// The verdict in a form that outlives the buffer.
+    fn verdict(buf: &[u8], scan: &mut Scan) -> Result<Option<(String, usize)>, ParseError> {
+        let mut space = HeaderSpace::new();
+        let parsed = parse(buf, scan, &LIMITS, &mut space)?;
+        Ok(parsed.map(|(head, used)| (format!("{head:?}"), used)))
+    }
+
+    fn error_of(bytes: &[u8]) -> Option<ParseError> {
+        verdict(bytes, &mut Scan::default()).err()
+    }
+
+    #[test]
+    fn a_head_is_a_view_of_its_bytes() {
+        let bytes = b"\r\nPOST /a?b HTTP/1.1\r\nHost: a:80\r\nX-A:\t1 \r\nx-a: \xff\r\nConnection: x, Upgrade\r\n\
+            Upgrade: websocket\r\nContent-Length: 5 \r\nExpect: 100-Continue\r\n\r\nhello";
+        let mut space = HeaderSpace::new();
+        let (head, used) = parse(bytes, &mut Scan::default(), &LIMITS, &mut space).unwrap().unwrap();
+        assert_eq!(&bytes[used..], b"hello");
+        assert_eq!(head.raw(), &bytes[2..used]);
+        assert_eq!((head.method(), head.target(), head.version()), ("POST", "/a?b", Version::Http11));
+        assert_eq!(head.host(), Some("a:80"));
+        assert_eq!((head.body_len(), head.expect()), (BodyLen::Length(5), Expect::Continue));
+        assert_eq!((head.keep_alive(), head.upgrade(), head.is_head()), (true, Some("websocket"), false));
+        // E2: any letter case; missing is None; all in their order.
+        for name in ["X-A", "x-a", "X-a"] {
+            assert_eq!(head.header(name), Some("1"), "{name}");
+        }
+        assert_eq!(head.header("X-B").unwrap_or("default"), "default");
+        assert_eq!(head.header_all("x-A").collect::<Vec<_>>(), [&b"1"[..], b"\xff"]);
+        assert_eq!(head.headers().count(), 7);
+        assert_eq!(head.headers().nth(1), Some(("X-A", &b"1"[..])));
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf_8_is_bytes_only() {
+        let mut space = HeaderSpace::new();
+        let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nX: \xff\r\n\r\n";
+        let (head, _) = parse(bytes, &mut Scan::default(), &LIMITS, &mut space).unwrap().unwrap();
+        assert_eq!((head.header("x"), head.header_bytes("x")), (None, Some(&b"\xff"[..])));
+    }
+
+    /// The rest of a request line and its headers, each by a rule of RFC 9112.
+    #[test]
+    fn hostile_heads_are_refused_by_name() {
+        use ParseError::*;
+        let long = |prefix: &str, len: usize, rest: &str| format!("{prefix}{}{rest}", "a".repeat(len)).into_bytes();
+        let nine = format!("GET / HTTP/1.1\r\n{}", "A: b\r\n".repeat(9)).into_bytes();
+        let table: &[(&str, &[u8], ParseError)] = &[
+            ("E11 no version", b"GET /\r\nHost: a\r\n\r\n", BadTarget),
+            ("E11 HTTP/0.9", b"GET /\r\n\r\n", BadTarget),
+            ("E11 HTTP/1", b"GET / HTTP/1\r\nHost: a\r\n\r\n", BadVersion),
+            ("HTTP/1.", b"GET / HTTP/1.\r\nHost: a\r\n\r\n", BadVersion),
+            ("HTTP/1.10", b"GET / HTTP/1.10\r\nHost: a\r\n\r\n", BadVersion),
+            ("HTTP/01.1", b"GET / HTTP/01.1\r\nHost: a\r\n\r\n", BadVersion),
+            ("HTTP/-1.1", b"GET / HTTP/-1.1\r\nHost: a\r\n\r\n", BadVersion),
+            ("http/1.1", b"GET / http/1.1\r\nHost: a\r\n\r\n", BadVersion),
+            ("RTSP", b"OPTIONS / RTSP/1.0\r\nHost: a\r\n\r\n", BadVersion),
+            ("three parts", b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", BadVersion),
+            ("HTTP/2.0 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", UnsupportedVersion),
+            ("HTTP/3.0", b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", UnsupportedVersion),
+            ("HTTP/1.2", b"GET / HTTP/1.2\r\nHost: a\r\n\r\n", UnsupportedVersion),
+            ("HTTP/2x", b"GET / HTTP/2x\r\n", BadVersion),
+            ("empty method", b" / HTTP/1.1\r\nHost: a\r\n\r\n", BadMethod),
+            ("method with a colon", b"GET: / HTTP/1.1\r\nHost: a\r\n\r\n", BadMethod),
+            ("a status line", b"HTTP/1.1 200 OK\r\nHost: a\r\n\r\n", BadMethod),
+            ("TLS on a plain port", b"\x16\x03\x01\x02\x00\x01", BadMethod),
+            ("an MQTT CONNECT", b"\x10\x0c\x00\x04MQTT", BadMethod),
+            ("empty target", b"GET  HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("E27 NUL in the target", b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("DEL in the target", b"GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("CR in the target", b"GET /\r HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("fragment", b"GET /#a HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("UTF-8 in the target", "GET /\u{fc} HTTP/1.1\r\nHost: a\r\n\r\n".as_bytes(), BadTarget),
+            ("obs-text in the target", b"GET /\xfc HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("no slash", b"GET x HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("asterisk of GET", b"GET * HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("path of CONNECT", b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("CONNECT without port", b"CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("authority-form of GET", b"GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("another scheme", b"GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("URI without host", b"GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("user info in the target", b"GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", BadTarget),
+            ("bare CR after the version", b"GET / HTTP/1.1\r\r\nHost: a\r\n\r\n", BareCr),
+            ("bare CR in a value", b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", BareCr),
+            ("E11 bare CR in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", BareCr),
+            ("bare CR in the blank line", b"GET / HTTP/1.1\r\nHost: a\r\n\rZ", BareCr),
+            ("bare LF", b"GET / HTTP/1.1\nHost: a\n\n", BareLf),
+            ("bare LF after the request line", b"GET / HTTP/1.1\nHost: a\r\n\r\n", BareLf),
+            ("bare LF after a header", b"GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", BareLf),
+            ("bare LF after whitespace", b"GET / HTTP/1.1\r\nHost: a \nX: y\r\n\r\n", BareLf),
+            ("bare LF after an empty value", b"GET / HTTP/1.1\r\nHost: a\r\nX:\n\r\n", BareLf),
+            ("bare LF as the blank line", b"GET / HTTP/1.1\r\nHost: a\r\n\n", BareLf),
+            ("bare LF in an unfinished head", b"GET / HTTP/1.1\r\nHost: a\nX", BareLf),
+            ("LF before the request line", b"\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", BareLf),
+            ("LF after an empty line", b"\r\n\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", BareLf),
+            ("CR before the request line", b"\rGET / HTTP/1.1\r\nHost: a\r\n\r\n", BareCr),
+            ("five empty lines", b"\r\n\r\n\r\n\r\n\r\n", TooManyLeadingLines),
+            ("E11 obs-fold", b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n z\r\n\r\n", ObsFold),
+            ("obs-fold by tab", b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\tz\r\n\r\n", ObsFold),
+            ("space before the first header", b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", ObsFold),
+            ("E11 space before the colon", b"GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n\r\n", SpaceBeforeColon),
+            ("tab before the colon", b"GET / HTTP/1.1\r\nHost: a\r\nX\t: y\r\n\r\n", SpaceBeforeColon),
+            ("E11 empty name", b"GET / HTTP/1.1\r\nHost: a\r\n: y\r\n\r\n", BadHeaderName),
+            ("no colon", b"GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", BadHeaderName),
+            ("E11 control in a name", b"GET / HTTP/1.1\r\nHost: a\r\nX\x01: y\r\n\r\n", BadHeaderName),
+            ("E11 bad UTF-8 in a name", b"GET / HTTP/1.1\r\nHost: a\r\nX\xff: y\r\n\r\n", BadHeaderName),
+            ("NUL in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", BadHeaderValue),
+            ("DEL in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x7fb\r\n\r\n", BadHeaderValue),
+            ("E11 control in a value", b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x01b\r\n\r\n", BadHeaderValue),
+            ("too many headers", &nine, TooManyHeaders),
+            ("method too long", &long("", 33, " / HTTP/1.1\r\n"), MethodTooLong),
+            ("endless method", &long("", 33, ""), MethodTooLong),
+            ("target too long", &long("GET /", 256, " HTTP/1.1\r\n"), TargetTooLong),
+            ("endless target", &long("GET /", 256, ""), TargetTooLong),
+            ("target too long, then garbage", &long("GET /", 256, "\x01"), TargetTooLong),
+            ("E27 head too large", &long("GET / HTTP/1.1\r\nHost: a\r\nX: ", 1024, "\r\n\r\n"), HeadTooLarge),
+        ];
+        for (name, bytes, expected) in table {
+            assert_eq!(error_of(bytes), Some(*expected), "{name}");
+        }
+    }
+
+    /// RFC 9112 §2.5, §3.2: what a strict reader must still accept.
+    #[test]
+    fn odd_but_legal_heads_are_accepted() {
+        let eight = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "A: b\r\n".repeat(7));
+        let target = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(255));
+        let exact = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(1024 - 32));
+        assert_eq!(exact.len(), 1024);
+        let table: &[(&str, &[u8])] = &[
+            ("no space after the colon", b"GET / HTTP/1.1\r\nHost:a\r\n\r\n"),
+            ("tabs around a value", b"GET / HTTP/1.1\r\nHost:\ta\t \r\n\r\n"),
+            ("every tchar in a name", b"GET / HTTP/1.1\r\nHost: a\r\n!#$%&'*+-.^_`|~09azAZ: v\r\n\r\n"),
+            ("E27 unknown method", b"A-B_C!~ / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            ("empty lines first", b"\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            ("HTTP/1.0 without headers", b"GET / HTTP/1.0\r\n\r\n"),
+            ("empty Host", b"GET / HTTP/1.1\r\nHost:\r\n\r\n"),
+            ("OPTIONS *", b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"),
+            ("CONNECT", b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"),
+            ("absolute-form", b"GET HTTP://a:80/x?y HTTP/1.1\r\nHost: b\r\n\r\n"),
+            ("absolute-form without path", b"GET http://[::1]?q HTTP/1.1\r\nHost: a\r\n\r\n"),
+            ("as many headers as allowed", eight.as_bytes()),
+            ("as long a target as allowed", target.as_bytes()),
+            ("as long a head as allowed", exact.as_bytes()),
+        ];
+        for (name, bytes) in table {
+            let used = verdict(bytes, &mut Scan::default()).unwrap().map(|(_, used)| used);
+            assert_eq!(used, Some(bytes.len()), "{name}");
+        }
+    }
+
+    /// E13: no header is dropped, wherever it stands; HEADERS_CAP bounds every limit.
+    #[test]
+    fn a_length_after_many_headers_counts() {
+        let limits = HeadLimits { headers_max: usize::MAX, ..HeadLimits::default() };
+        for (before, expected) in [(30, true), (100, true), (HEADERS_CAP - 2, true), (HEADERS_CAP - 1, false)] {
+            let bytes = format!("POST / HTTP/1.1\r\nHost: a\r\n{}Content-Length: 7\r\n\r\n", "A: b\r\n".repeat(before));
+            let mut space = HeaderSpace::new();
+            let parsed = parse(bytes.as_bytes(), &mut Scan::default(), &limits, &mut space);
+            match parsed {
+                Ok(Some((head, _))) => assert!(expected && head.body_len() == BodyLen::Length(7), "{before}"),
+                other => assert!(!expected && other.is_err_and(|e| e == ParseError::TooManyHeaders), "{before}"),
+            }
+        }
+    }
+
+    /// E10: a head cut at every byte asks for more, and the bytes that follow it change nothing.
+    #[test]
+    fn every_prefix_of_a_head_asks_for_more() {
+        let heads: &[&[u8]] = &[
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"\r\n\r\nPOST http://a/b HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nX:\r\nY: \t \r\n\r\n",
+            b"OPTIONS * HTTP/1.0\r\n\r\n",
+        ];
+        for head in heads {
+            let mut kept = Scan::default();
+            for len in 0..head.len() {
+                assert_eq!(verdict(&head[..len], &mut Scan::default()), Ok(None), "cut at {len}");
+                assert_eq!(verdict(&head[..len], &mut kept), Ok(None), "cut at {len}");
+            }
+            let whole = verdict(head, &mut kept).unwrap().unwrap();
+            assert_eq!(whole.1, head.len());
+            assert_eq!(kept, Scan::default());
+            let followed = [head, &b"\n\0GET"[..]].concat();
+            assert_eq!(verdict(&followed, &mut Scan::default()), Ok(Some(whole)));
+        }
+    }
+
+    /// E24: the bytes parsed in all stay below four times the bytes received.
+    #[test]
+    fn a_head_that_comes_byte_by_byte_is_parsed_a_few_times_only() {
+        let limits = HeadLimits { head_max: 1 << 20, headers_max: 64, target_max: 1 << 20 };
+        let bytes = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &vec![b'a'; 1 << 19][..], b"\r\nY: z\r\n\r\n"].concat();
+        let mut scan = Scan::default();
+        let mut parsed = 0;
+        for len in 1..=bytes.len() {
+            let due = scan.searched == 0 || { scan }.is_due(&bytes[..len], &limits);
+            if due {
+                parsed += len;
+            }
+            let mut space = HeaderSpace::new();
+            let done = parse(&bytes[..len], &mut scan, &limits, &mut space).unwrap().is_some();
+            assert_eq!(done, len == bytes.len());
+        }
+        assert!(parsed < 4 * bytes.len(), "{parsed} bytes parsed for {}", bytes.len());
+    }
+
+    /// The verdict for bytes that come in the given pieces.
+    fn verdict_in_pieces(bytes: &[u8], cuts: &[usize]) -> Result<Option<(String, usize)>, ParseError> {
+        let mut scan = Scan::default();
+        let mut len = 0;
+        for cut in cuts.iter().copied().chain([bytes.len()]) {
+            len = bytes.len().min(len + cut);
+            match verdict(&bytes[..len], &mut scan) {
+                Ok(None) => {}
+                done => return done,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Lines that are often legal, so that errors meet each other in every order.
+    fn head_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let request_line = prop::sample::select(vec![
+            "GET / HTTP/1.1",
+            "POST /a HTTP/1.1",
+            "GET / HTTP/1.0",
+            "GET /# HTTP/1.1",
+            "PRI * HTTP/2.0",
+            "GET /",
+            "G@T / HTTP/1.1",
+            "GET http://a HTTP/1.1",
+            "GET /\x01 HTTP/1.1",
+            "GET / HTTP/2",
+            "\r\nGET / HTTP/1.1",
+            "\nGET / HTTP/1.1",
+        ]);
+        let line = prop::sample::select(vec![
+            "Host: a",
+            "Host: b",
+            "Host: a b",
+            "Content-Length: 5",
+            "Content-Length: x",
+            "Transfer-Encoding: chunked",
+            "X: y",
+            "Transfer-Encoding: gzip",
+            "X : y",
+            " fold",
+            "X: \x01",
+            "X: a\rb",
+            "Connection: close",
+            "X",
+            ": y",
+            "X:",
+            "Y: \t",
+            "Expect: 100-continue",
+            "Upgrade: x",
+            "",
+        ]);
+        let end = prop::sample::select(vec!["\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\n", "\r"]);
+        let lines = prop::collection::vec((line, end.clone()), 0..12);
+        (request_line, end, lines, any::<bool>()).prop_map(|(request_line, end, lines, is_ended)| {
+            let mut text = format!("{request_line}{end}");
+            lines.iter().for_each(|(line, end)| text.extend([*line, *end]));
+            text.push_str(if is_ended { "\r\n" } else { "" });
+            text.into_bytes()
+        })
+    }
+
+    /// Pieces may find an error later than the whole does, but never another one.
+    fn assert_same_verdict(bytes: &[u8], cuts: &[usize]) -> Result<(), TestCaseError> {
+        let whole = verdict(bytes, &mut Scan::default());
+        let mut pieces = verdict_in_pieces(bytes, cuts);
+        if pieces == Ok(None) && whole.is_err() {
+            let mut ended = [bytes, b"\r\n\r\n"].concat();
+            ended.resize(ended.len().max(LIMITS.head_max), b'.');
+            pieces = verdict_in_pieces(&ended, cuts);
+        }
+        prop_assert_eq!(pieces, whole);
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_verdict(bytes in head_bytes(), cuts in prop::collection::vec(1usize..40, 0..40)) {
+            assert_same_verdict(&bytes, &cuts)?;
+            assert_same_verdict(&bytes, &vec![1; bytes.len()])?;
+        }
+
+        #[test]
+        fn any_bytes_give_a_verdict(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            assert_same_verdict(&bytes, &vec![1; bytes.len()])?;
+        }
+    }
+}

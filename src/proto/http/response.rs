@@ -1,0 +1,149 @@
+//! Replies as a handler states them.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+/// A reply: status, headers and body. Built in place, borrowed from the handler's data, and not checked before it is
+/// sent: see [`EncodeError`](super::EncodeError) for what is refused then.
+///
+/// `Content-Length`, `Date` and `Connection` come by themselves, and `Content-Type: text/plain; charset=utf-8` where
+/// there is a body and no other type was given. Up to four headers need no allocation.
+///
+/// ```
+/// use vansire::proto::http::Response;
+///
+/// let r = Response::json(201, r#"{"id":7}"#).header("Location", "/things/7").header("X-Count", 7.to_string());
+/// assert_eq!(r.status(), 201);
+/// ```
+#[derive(Debug, Clone)]
+pub struct Response<'a> {
+    status: u16,
+    close: bool,
+    content_type: Option<&'a str>,
+    first: [Option<Header<'a>>; INLINE_HEADERS],
+    more: Vec<Header<'a>>,
+    body: Body<'a>,
+}
+
+/// Name and value.
+type Header<'a> = (&'a str, Cow<'a, str>);
+
+const INLINE_HEADERS: usize = 4;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Body<'a> {
+    None,
+    Slice(&'a [u8]),
+    Shared(Bytes),
+}
+
+impl<'a> Response<'a> {
+    /// A reply without body.
+    #[inline]
+    pub fn new(status: u16) -> Self {
+        Self {
+            status,
+            close: false,
+            content_type: None,
+            first: [const { None }; INLINE_HEADERS],
+            more: Vec::new(),
+            body: Body::None,
+        }
+    }
+
+    /// A reply of plain text.
+    #[inline]
+    pub fn text(status: u16, body: &'a str) -> Self {
+        Self::new(status).content_type("text/plain; charset=utf-8").body(body)
+    }
+
+    /// A reply of HTML.
+    #[inline]
+    pub fn html(status: u16, body: &'a str) -> Self {
+        Self::new(status).content_type("text/html; charset=utf-8").body(body)
+    }
+
+    /// A reply of JSON text, which is sent as it is.
+    #[inline]
+    pub fn json(status: u16, body: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        Self::new(status).content_type("application/json").body(body)
+    }
+
+    /// Adds a header. The same name may come several times: each makes a line.
+    ///
+    /// Sending fails where the name is not a token or the value holds a control character, and for the headers that
+    /// frame the message: Transfer-Encoding, Connection (but `close`, which is [`close`](Self::close), and in a 101) and
+    /// Content-Length (but in a reply to HEAD and in a 304, where it tells the length of what GET would send).
+    /// A Date replaces the server's.
+    #[inline]
+    pub fn header(mut self, name: &'a str, value: impl Into<Cow<'a, str>>) -> Self {
+        let header = (name, value.into());
+        match self.first.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(header),
+            None => self.more.push(header),
+        }
+        self
+    }
+
+    /// Sets the type of the body. A `Content-Type` among the headers wins.
+    #[inline]
+    pub fn content_type(mut self, value: &'a str) -> Self {
+        self.content_type = Some(value);
+        self
+    }
+
+    /// Sets the body: it is copied to the connection's buffer.
+    #[inline]
+    pub fn body(mut self, body: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        self.body = Body::Slice(body.as_ref());
+        self
+    }
+
+    /// Sets the body: it is shared and not copied. Worth it from some kilobytes on.
+    #[inline]
+    pub fn shared(mut self, body: Bytes) -> Self {
+        self.body = Body::Shared(body);
+        self
+    }
+
+    /// Asks to close the connection after this reply.
+    #[inline]
+    pub fn close(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    /// The status code.
+    #[inline]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    pub(crate) fn wants_close(&self) -> bool {
+        self.close
+    }
+
+    pub(crate) fn type_of_body(&self) -> Option<&'a str> {
+        self.content_type
+    }
+
+    #[inline]
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a str, &str)> {
+        self.first.iter().map_while(Option::as_ref).chain(&self.more).map(|(name, value)| (*name, &**value))
+    }
+
+    #[inline]
+    pub(crate) fn into_body(self) -> Body<'a> {
+        self.body
+    }
+
+    #[inline]
+    pub(crate) fn body_len(&self) -> usize {
+        match &self.body {
+            Body::None => 0,
+            Body::Slice(body) => body.len(),
+            Body::Shared(body) => body.len(),
+        }
+    }
+}

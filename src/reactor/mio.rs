@@ -1,0 +1,84 @@
+//! The system's readiness, through mio.
+
+use std::io;
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::{Events, Interest, Poll};
+
+use super::{Ready, Token, Watch};
+
+pub(crate) struct MioReactor {
+    poll: Poll,
+    events: Events,
+}
+
+/// Events taken in one turn; more wait in the kernel for the next.
+const EVENTS_MAX: usize = 1024;
+const WAKE: mio::Token = mio::Token(usize::MAX);
+const SIGNAL: mio::Token = mio::Token(usize::MAX - 1);
+/// The bit that tells attempts from connections, in a word of any width.
+const ATTEMPT: usize = 1 << (usize::BITS - 2);
+
+impl MioReactor {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { poll: Poll::new()?, events: Events::with_capacity(EVENTS_MAX) })
+    }
+
+    pub(super) fn waker(&self) -> io::Result<mio::Waker> {
+        mio::Waker::new(self.poll.registry(), WAKE)
+    }
+
+    pub(super) fn register(&mut self, source: &mut dyn Source, token: Token, watch: Watch) -> io::Result<()> {
+        source.register(self.poll.registry(), encode(token), interest(watch))
+    }
+
+    pub(super) fn reregister(&mut self, source: &mut dyn Source, token: Token, watch: Watch) -> io::Result<()> {
+        source.reregister(self.poll.registry(), encode(token), interest(watch))
+    }
+
+    pub(super) fn wait(&mut self, timeout: Option<Duration>, into: &mut Vec<Ready>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => {}
+            // A signal is not a failure: the turn goes on with what there is.
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(e) => return Err(e),
+        }
+        for event in &self.events {
+            let Some(token) = decode(event.token()) else { continue };
+            into.push(Ready {
+                token,
+                readable: event.is_readable(),
+                writable: event.is_writable(),
+                read_closed: event.is_read_closed(),
+                hung_up: event.is_error() || event.is_write_closed(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn interest(watch: Watch) -> Interest {
+    match watch {
+        Watch::Read => Interest::READABLE,
+        Watch::Both => Interest::READABLE | Interest::WRITABLE,
+    }
+}
+
+fn encode(token: Token) -> mio::Token {
+    match token {
+        Token::Conn(slot) => mio::Token(slot),
+        Token::Attempt(slot) => mio::Token(slot | ATTEMPT),
+        Token::Signal => SIGNAL,
+    }
+}
+
+/// `None` for a wakeup, which carries nothing but itself.
+fn decode(token: mio::Token) -> Option<Token> {
+    match token {
+        WAKE => None,
+        SIGNAL => Some(Token::Signal),
+        mio::Token(word) if word & ATTEMPT != 0 => Some(Token::Attempt(word & !ATTEMPT)),
+        mio::Token(word) => Some(Token::Conn(word)),
+    }
+}

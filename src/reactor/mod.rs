@@ -1,0 +1,110 @@
+//! Readiness: which sockets can be read, written or accepted from. Edge-triggered: an event is a change, and whoever
+//! is told keeps the bit until the socket says `WouldBlock` (or a short read says the same).
+
+mod inbox;
+mod mio;
+#[cfg(feature = "sim")]
+pub(crate) mod sim;
+
+use std::io;
+use std::time::Duration;
+
+pub(crate) use self::inbox::{Command, Inbox};
+pub use self::inbox::Waker;
+use self::mio::MioReactor;
+
+/// What a readiness event names: a slot of the connection table, an attempt to connect, or the signal pipe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Token {
+    Conn(usize),
+    Attempt(usize),
+    #[cfg_attr(not(feature = "signals"), allow(dead_code))]
+    Signal,
+}
+
+/// One readiness event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    pub(crate) token: Token,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer will send no more: reading must go on until it returns zero.
+    pub(crate) read_closed: bool,
+    /// Both directions are over, or the socket has an error to tell.
+    pub(crate) hung_up: bool,
+}
+
+/// What to be told about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Watch {
+    /// Only input. Connections start with it: the first `WouldBlock` of a write asks for more.
+    Read,
+    Both,
+}
+
+/// The system's readiness, or the simulator's.
+pub(crate) enum Reactor {
+    Mio(MioReactor),
+    #[cfg(feature = "sim")]
+    Sim(sim::SimReactor),
+}
+
+/// A socket as a reactor sees it.
+pub(crate) enum Source<'a> {
+    Mio(&'a mut dyn ::mio::event::Source),
+    #[cfg(feature = "sim")]
+    Mem(&'a crate::net::mem::MemSource),
+}
+
+impl Reactor {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self::Mio(MioReactor::new()?))
+    }
+
+    pub(crate) fn register(&mut self, source: Source<'_>, token: Token, watch: Watch) -> io::Result<()> {
+        match (self, source) {
+            (Self::Mio(reactor), Source::Mio(source)) => reactor.register(source, token, watch),
+            #[cfg(feature = "sim")]
+            (Self::Sim(reactor), Source::Mem(source)) => reactor.register(source, token),
+            #[cfg(feature = "sim")]
+            _ => Err(foreign()),
+        }
+    }
+
+    pub(crate) fn reregister(&mut self, source: Source<'_>, token: Token, watch: Watch) -> io::Result<()> {
+        match (self, source) {
+            (Self::Mio(reactor), Source::Mio(source)) => reactor.reregister(source, token, watch),
+            #[cfg(feature = "sim")]
+            (Self::Sim(reactor), Source::Mem(source)) => reactor.register(source, token),
+            #[cfg(feature = "sim")]
+            _ => Err(foreign()),
+        }
+    }
+
+    /// Waits for events, at most this long (`None`: until one comes), and adds them to `into`. Returns early when woken
+    /// or interrupted.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>, into: &mut Vec<Ready>) -> io::Result<()> {
+        match self {
+            Self::Mio(reactor) => reactor.wait(timeout, into),
+            #[cfg(feature = "sim")]
+            Self::Sim(reactor) => {
+                reactor.wait(into);
+                Ok(())
+            }
+        }
+    }
+
+    /// The half that other threads wake the loop through.
+    pub(crate) fn inbox(&self, bytes_max: usize) -> io::Result<Inbox> {
+        match self {
+            Self::Mio(reactor) => Ok(Inbox::new(Some(reactor.waker()?), bytes_max)),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => Ok(Inbox::new(None, bytes_max)),
+        }
+    }
+}
+
+#[cfg(feature = "sim")]
+fn foreign() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "a simulated manager has no real sockets, and a real one no simulated ones")
+}

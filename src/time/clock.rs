@@ -1,0 +1,154 @@
+//! Where time comes from: the system, or a hand.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// A point in a manager's time: nanoseconds since it was made. Eight bytes, where an `Instant` has sixteen.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    pub(crate) const START: Self = Self(0);
+    /// Later than any deadline: nothing is due.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    pub(crate) fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(wait)))
+    }
+
+    /// How long from `earlier` until this; zero when it is not later.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The first of `self + n * period` (n >= 1) that lies after `now`: a late timer keeps its phase and misses
+    /// what it missed.
+    pub(crate) fn next_tick(self, period: Duration, now: Self) -> Self {
+        let period = nanos(period).max(1);
+        let late = now.0.saturating_sub(self.0);
+        Self(self.0.saturating_add((late / period).saturating_add(1).saturating_mul(period)))
+    }
+}
+
+fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A clock that stands still until it is told to move: for tests of time without waiting.
+///
+/// Copies share the same time. A manager that was given one ([`Builder::clock`](crate::Builder::clock)) never sleeps
+/// in `poll` for the sake of a timer; it fires what is due when the clock says so.
+#[derive(Clone, Debug)]
+pub struct ManualClock {
+    elapsed: Rc<Cell<Duration>>,
+}
+
+impl Default for ManualClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ManualClock {
+    /// A clock at zero.
+    pub fn new() -> Self {
+        Self { elapsed: Rc::new(Cell::new(Duration::ZERO)) }
+    }
+
+    /// Moves it on.
+    pub fn advance(&self, by: Duration) {
+        self.elapsed.set(self.elapsed.get().saturating_add(by));
+    }
+
+    /// Sets the time since zero. Backwards is allowed and counts as no time at all: what is due stays due, and ticks go
+    /// on from here.
+    pub fn set(&self, elapsed: Duration) {
+        self.elapsed.set(elapsed);
+    }
+
+    /// The time since zero.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed.get()
+    }
+}
+
+/// A manager's clock. It never runs backwards, whatever its source does.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    epoch: Instant,
+    source: Source,
+    /// The last reading of the source and the time that it was taken to be.
+    last: (u64, u64),
+}
+
+#[derive(Debug)]
+enum Source {
+    System,
+    Manual(ManualClock),
+}
+
+impl Clock {
+    pub(crate) fn system() -> Self {
+        Self { epoch: Instant::now(), source: Source::System, last: (0, 0) }
+    }
+
+    pub(crate) fn manual(clock: ManualClock) -> Self {
+        let raw = nanos(clock.elapsed());
+        Self { epoch: Instant::now(), source: Source::Manual(clock), last: (raw, raw) }
+    }
+
+    pub(crate) fn is_manual(&self) -> bool {
+        matches!(self.source, Source::Manual(_))
+    }
+
+    pub(crate) fn now(&mut self) -> Moment {
+        let raw = match &self.source {
+            Source::System => nanos(self.epoch.elapsed()),
+            Source::Manual(clock) => nanos(clock.elapsed()),
+        };
+        let (last_raw, last) = self.last;
+        let now = last.saturating_add(raw.saturating_sub(last_raw));
+        self.last = (raw, now);
+        Moment(now)
+    }
+
+    pub(crate) fn instant(&self, at: Moment) -> Instant {
+        self.epoch.checked_add(Duration::from_nanos(at.0)).unwrap_or(self.epoch)
+    }
+
+    /// The wall clock as the time since 1970. A manual clock stands at 2000-01-01 when it is at zero.
+    #[cfg_attr(not(feature = "http"), allow(dead_code))]
+    pub(crate) fn wall(&self) -> Duration {
+        match &self.source {
+            Source::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+            Source::Manual(clock) => Duration::from_secs(946_684_800).saturating_add(clock.elapsed()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_never_runs_backwards_and_goes_on_after_a_jump_back() {
+        let hand = ManualClock::new();
+        let mut clock = Clock::manual(hand.clone());
+        hand.set(Duration::from_secs(10));
+        let ten = clock.now();
+        hand.set(Duration::from_secs(3));
+        assert_eq!(clock.now(), ten);
+        hand.advance(Duration::from_secs(1));
+        assert_eq!(clock.now().since(ten), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_late_tick_keeps_its_phase_and_is_not_replayed() {
+        let ms = Duration::from_millis;
+        let due = Moment::START.after(ms(5));
+        for (now, next) in [(5, 10), (9, 10), (10, 15), (101, 105)] {
+            assert_eq!(due.next_tick(ms(5), Moment::START.after(ms(now))), Moment::START.after(ms(next)), "at {now}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! One deadline for each connection and each timer: a binary heap with back-pointers.
+
+use super::Moment;
+
+/// Whose deadline it is: a slot of the connection table, or of the timer table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Owner {
+    Conn(usize),
+    Timer(usize),
+}
+
+/// Deadlines in the order in which they fall due; equal ones in the order in which they were set.
+///
+/// `set` and `cancel` are O(log n) and leave no garbage behind; the next one is there to read. An owner costs 20 bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    heap: Vec<Entry>,
+    /// Where an owner stands in the heap, by its slot: `[connections, timers]`.
+    places: [Vec<u32>; 2],
+    order: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    at: Moment,
+    order: u32,
+    owner: u32,
+}
+
+const NOWHERE: u32 = u32::MAX;
+/// The bit of `Entry::owner` that says "timer".
+const TIMER: u32 = 1 << 31;
+
+impl Deadlines {
+    pub(crate) fn next(&self) -> Option<Moment> {
+        self.heap.first().map(|entry| entry.at)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// Sets or moves the owner's deadline.
+    pub(crate) fn set(&mut self, owner: Owner, at: Moment) {
+        let code = encode(owner);
+        let order = self.order;
+        self.order = order.wrapping_add(1);
+        let entry = Entry { at, order, owner: code };
+        match self.place(code) {
+            NOWHERE => {
+                self.heap.push(entry);
+                self.up(self.heap.len() - 1);
+            }
+            place => {
+                let place = place as usize;
+                self.heap[place] = entry;
+                self.up(place);
+                let place = self.place(code) as usize;
+                self.down(place);
+            }
+        }
+    }
+
+    /// Takes the owner's deadline away, if it has one.
+    pub(crate) fn cancel(&mut self, owner: Owner) {
+        let code = encode(owner);
+        let place = self.place(code);
+        if place != NOWHERE {
+            self.remove(place as usize);
+        }
+    }
+
+    /// Takes the first deadline out that is due at `now`.
+    pub(crate) fn pop_due(&mut self, now: Moment) -> Option<Owner> {
+        let first = *self.heap.first()?;
+        if first.at > now {
+            return None;
+        }
+        self.remove(0);
+        Some(decode(first.owner))
+    }
+
+    fn remove(&mut self, place: usize) {
+        let gone = self.heap.swap_remove(place);
+        self.set_place(gone.owner, NOWHERE);
+        if place < self.heap.len() {
+            self.set_place(self.heap[place].owner, place as u32);
+            self.up(place);
+            self.down(place);
+        }
+    }
+
+    fn up(&mut self, mut place: usize) {
+        let entry = self.heap[place];
+        while place > 0 {
+            let parent = (place - 1) / 2;
+            if before(self.heap[parent], entry) {
+                break;
+            }
+            self.put(place, self.heap[parent]);
+            place = parent;
+        }
+        self.put(place, entry);
+    }
+
+    fn down(&mut self, mut place: usize) {
+        let entry = self.heap[place];
+        loop {
+            let left = 2 * place + 1;
+            let Some(&first) = self.heap.get(left) else { break };
+            let (child, least) = match self.heap.get(left + 1) {
+                Some(&second) if before(second, first) => (left + 1, second),
+                _ => (left, first),
+            };
+            if before(entry, least) {
+                break;
+            }
+            self.put(place, least);
+            place = child;
+        }
+        self.put(place, entry);
+    }
+
+    fn put(&mut self, place: usize, entry: Entry) {
+        self.heap[place] = entry;
+        self.set_place(entry.owner, place as u32);
+    }
+
+    fn place(&self, code: u32) -> u32 {
+        let (kind, slot) = split(code);
+        self.places[kind].get(slot).copied().unwrap_or(NOWHERE)
+    }
+
+    fn set_place(&mut self, code: u32, place: u32) {
+        let (kind, slot) = split(code);
+        let places = &mut self.places[kind];
+        if slot >= places.len() {
+            places.resize(slot + 1, NOWHERE);
+        }
+        places[slot] = place;
+    }
+}
+
+fn before(a: Entry, b: Entry) -> bool {
+    // The order wraps after four thousand million deadlines: compare by distance.
+    a.at < b.at || (a.at == b.at && (a.order.wrapping_sub(b.order) as i32) < 0)
+}
+
+fn encode(owner: Owner) -> u32 {
+    match owner {
+        Owner::Conn(slot) => slot as u32,
+        Owner::Timer(slot) => slot as u32 | TIMER,
+    }
+}
+
+fn decode(code: u32) -> Owner {
+    if code & TIMER == 0 { Owner::Conn(code as usize) } else { Owner::Timer((code & !TIMER) as usize) }
+}
+
+fn split(code: u32) -> (usize, usize) {
+    ((code >> 31) as usize, (code & !TIMER) as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn at(ms: u64) -> Moment {
+        Moment::START.after(Duration::from_millis(ms))
+    }
+
+    #[test]
+    fn equal_deadlines_come_in_the_order_they_were_set() {
+        let mut deadlines = Deadlines::default();
+        for slot in 0..100 {
+            deadlines.set(Owner::Timer(slot), at(7));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| deadlines.pop_due(at(7))).collect();
+        assert_eq!(order, (0..100).map(Owner::Timer).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_comes_out_is_what_a_sorted_list_would_give() {
+        // A fixed linear congruential sequence drives set, move, cancel and pop against a model.
+        let mut seed = 7u64;
+        let mut next = move |n: u64| {
+            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (seed >> 33) % n
+        };
+        let mut deadlines = Deadlines::default();
+        let mut model: Vec<(u64, u64, usize)> = Vec::new();
+        for step in 0..20_000u64 {
+            let slot = next(300) as usize;
+            let owner = if slot % 2 == 0 { Owner::Conn(slot) } else { Owner::Timer(slot) };
+            match next(4) {
+                0 | 1 => {
+                    let when = next(1000);
+                    model.retain(|row| row.2 != slot);
+                    model.push((when, step, slot));
+                    deadlines.set(owner, at(when));
+                }
+                2 => {
+                    model.retain(|row| row.2 != slot);
+                    deadlines.cancel(owner);
+                }
+                _ => {
+                    model.sort();
+                    let now = next(1000);
+                    let expected = model.first().filter(|row| row.0 <= now).map(|row| row.2);
+                    if expected.is_some() {
+                        model.remove(0);
+                    }
+                    let got = deadlines.pop_due(at(now)).map(|owner| match owner {
+                        Owner::Conn(slot) | Owner::Timer(slot) => slot,
+                    });
+                    assert_eq!(got, expected, "step {step}");
+                }
+            }
+            assert_eq!(deadlines.len(), model.len(), "step {step}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The clock, the timers' heap and the cached date. Nothing else in the crate asks the system what time it is.
+
+mod clock;
+#[cfg(feature = "http")]
+mod date;
+mod deadlines;
+
+pub use clock::ManualClock;
+pub(crate) use clock::{Clock, Moment};
+#[cfg(feature = "http")]
+pub(crate) use date::DateCache;
+pub(crate) use deadlines::{Deadlines, Owner};
