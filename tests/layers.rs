@@ -38,7 +38,8 @@ fn a_file_holds_one_concept() {
 #[test]
 fn a_breach_is_told() {
     let roots = re_exports(
-        "mod error; pub mod manager;\npub use error::{Error, Result};\npub use manager::{ctx::Ctx, Manager as Loop};",
+        "mod error; pub mod manager;\npub use error::{Error, Result};\npub use manager::{ctx::Ctx, Manager as Loop};\n\
+         pub mod http { pub use crate::proto::http::*; pub use crate::manager::http::Body; pub use crate::id::X; }",
     );
     // (name, file, source, a part of what has to be told; none: nothing)
     let table: &[(&str, &str, &str, Option<&str>)] = &[
@@ -67,6 +68,8 @@ fn a_breach_is_told() {
         ("up by a re-export", "proto/a.rs", "use crate::Ctx;", Some("imports manager")),
         ("up by a renamed re-export", "proto/a.rs", "fn f(l: &crate::Loop) {}", Some("imports manager")),
         ("down by a re-export", "proto/a.rs", "use crate::{Error, Result};", None),
+        ("up by a module of lib.rs", "proto/a.rs", "use crate::http::Request;", Some("imports manager")),
+        ("down by a module of lib.rs", "observe/a.rs", "use crate::http::Request;", None),
         ("a name without a layer", "proto/a.rs", "use crate::unheard::X;", Some("`unheard` has no layer")),
         ("everything", "manager/a.rs", "use crate::*;", Some("imports everything")),
         ("own layer", "net/a.rs", "use crate::reactor::Waker; use crate::net::addr::Url;", None),
@@ -480,6 +483,25 @@ fn re_exports(lib: &str) -> BTreeMap<String, String> {
             }
         });
     }
+    // A module written in lib.rs gathers others: it counts as the highest of them.
+    for i in 0..tokens.len() {
+        if tokens[i].text != "mod" || !starts_with(&tokens[(i + 2).min(tokens.len())..], &["{"]) {
+            continue;
+        }
+        let name = &tokens[i + 1].text;
+        let body = &tokens[i + 2..];
+        let mut depth = 0;
+        let closed = |token: &Token| {
+            depth += i32::from(token.text == "{") - i32::from(token.text == "}");
+            depth == 0
+        };
+        let end = body.iter().position(closed).unwrap_or(body.len());
+        let gathered = paths(&body[..end], std::slice::from_ref(name));
+        let highest = gathered.iter().filter_map(|found| found.path.first()).max_by_key(|module| layer(module));
+        if let Some(highest) = highest {
+            out.insert(name.clone(), highest.clone());
+        }
+    }
     out
 }
 
@@ -520,7 +542,7 @@ fn sources() -> BTreeMap<PathBuf, String> {
 const LAYERS: [&[&str]; 6] = [
     &["error", "id", "event", "buf", "time", "trace", "options"],
     &["proto"],
-    &["net", "reactor"],
+    &["net", "reactor", "sim"],
     &["manager"],
     &["aio", "broker", "store", "outbox", "link", "observe", "files"],
     &["app", "bin"],

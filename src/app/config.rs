@@ -6,7 +6,6 @@
 
 mod find;
 mod keys;
-mod listen;
 mod loader;
 mod suggest;
 mod value;
@@ -20,6 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::app::access;
+use crate::options::Limits;
 
 /// What the program does: every value is checked, and has its default where nobody set it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,19 +47,21 @@ pub struct HttpConfig {
     pub limits: HttpLimits,
 }
 
-/// Bounds of one HTTP connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Bounds of one HTTP connection: those of [`Limits`] that a person may want to change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
     /// Bytes of a request line with its header fields.
     pub head_max: usize,
     /// Header fields of a request.
     pub headers_max: usize,
+    /// Bytes of a request target.
+    pub target_max: usize,
     /// Bytes of a request body.
     pub body_max: usize,
     /// Requests on one connection; `None`: no bound.
-    pub requests_max: Option<u64>,
-    /// Bytes per second that a sender of a body keeps up on average.
-    pub rate_min: u64,
+    pub requests_max: Option<u32>,
+    /// Bytes per second that a peer sends or takes while a message is under way.
+    pub rate_floor: u32,
     /// From the first byte of a head to its last.
     pub head_timeout: Duration,
     /// Silence between two requests.
@@ -115,8 +117,35 @@ impl Level {
     }
 }
 
+impl Config {
+    /// The bounds of the loop: its own, but for those that are set here.
+    pub fn limits(&self) -> Limits {
+        let HttpLimits {
+            head_max,
+            headers_max,
+            target_max,
+            body_max,
+            requests_max,
+            rate_floor,
+            head_timeout,
+            idle_timeout,
+        } = self.http.limits;
+        Limits::new()
+            .connections_max(self.limits.connections_max)
+            .head_max(head_max)
+            .headers_max(headers_max)
+            .target_max(target_max)
+            .body_max(body_max)
+            .requests_max(requests_max)
+            .rate_floor(rate_floor)
+            .head_timeout(head_timeout)
+            .idle_timeout(idle_timeout)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
+        let limits = Limits::new();
         Self {
             shutdown_timeout: Duration::from_secs(10),
             http: HttpConfig {
@@ -125,17 +154,18 @@ impl Default for Config {
                 root: None,
                 index: "index.html".into(),
                 limits: HttpLimits {
-                    head_max: 16 << 10,
-                    headers_max: 64,
-                    body_max: 1 << 20,
-                    requests_max: None,
-                    rate_min: 128,
-                    head_timeout: Duration::from_secs(10),
-                    idle_timeout: Duration::from_secs(75),
+                    head_max: limits.head_max,
+                    headers_max: limits.headers_max,
+                    target_max: limits.target_max,
+                    body_max: limits.body_max,
+                    requests_max: limits.requests_max,
+                    rate_floor: limits.rate_floor,
+                    head_timeout: limits.head_timeout,
+                    idle_timeout: limits.idle_timeout,
                 },
             },
             log: LogConfig { level: Level::Info, access: access::Format::Common },
-            limits: LimitsConfig { connections_max: 1024 },
+            limits: LimitsConfig { connections_max: limits.connections_max },
         }
     }
 }
@@ -143,6 +173,11 @@ impl Default for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_configured_is_as_the_loop_has_it() {
+        assert_eq!(Config::default().limits(), Limits::new());
+    }
 
     #[test]
     fn levels_step_and_stop_at_the_ends() {

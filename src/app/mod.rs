@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(loaded.config, config::Config::default());
         for url in &loaded.config.http.listen {
             let address = url.strip_prefix("http://").and_then(|rest| rest.parse().ok()).expect("an address");
-            assert!(!reach::Reach::of(reach::Bound::Ip(address)).is_from_outside());
+            assert!(!reach::Reach::of(&crate::net::Address::Inet(address)).is_from_outside());
         }
     }
 

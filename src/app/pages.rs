@@ -63,15 +63,25 @@ pub struct Listener<'a> {
     pub reach: Cow<'a, str>,
 }
 
-/// The event loop, in [`Status`].
+/// The event loop, in [`Status`]: counts since the start.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Loop {
-    /// Turns since the start.
+    /// Turns.
     pub turns_total: u64,
-    /// Events that handlers were given since the start.
-    pub events_total: u64,
-    /// Timers that wait now.
-    pub timers: usize,
+    /// Connections accepted.
+    pub accepted_total: u64,
+    /// Times that accepting had to wait for descriptors or a place.
+    pub accept_stalls_total: u64,
+    /// Requests refused before a handler saw them.
+    pub requests_refused_total: u64,
+    /// Connections closed by a deadline.
+    pub timeouts_total: u64,
+    /// Connections closed because the peer did not read.
+    pub slow_consumers_total: u64,
+    /// Timers that came due.
+    pub timers_fired_total: u64,
+    /// Handlers that panicked.
+    pub handler_panics_total: u64,
 }
 
 /// The body of `/api/v1/connections`.
@@ -140,7 +150,7 @@ mod tests {
             bytes_in: 100,
             bytes_out: 200,
             listeners: vec![Listener { url: "http://127.0.0.1:8080".into(), reach: "this machine only".into() }],
-            turns: Loop { turns_total: 9, events_total: 30, timers: 1 },
+            turns: Loop { turns_total: 9, accepted_total: 3, handler_panics_total: 1, ..Loop::default() },
         };
         assert_eq!(
             text(&status),
@@ -148,7 +158,8 @@ mod tests {
                 r#"{"name":"vansire","version":"0.1.0","uptime_seconds":5,"pid":42,"connections":2,"requests_total":7,"#,
                 r#""bytes_in":100,"bytes_out":200,"#,
                 r#""listeners":[{"url":"http://127.0.0.1:8080","reach":"this machine only"}],"#,
-                r#""loop":{"turns_total":9,"events_total":30,"timers":1}}"#
+                r#""loop":{"turns_total":9,"accepted_total":3,"accept_stalls_total":0,"requests_refused_total":0,"#,
+                r#""timeouts_total":0,"slow_consumers_total":0,"timers_fired_total":0,"handler_panics_total":1}}"#
             )
         );
     }

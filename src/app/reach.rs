@@ -1,17 +1,9 @@
 //! Who can reach a listener, in one line.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::net::{IpAddr, Ipv4Addr};
 
-/// What a listener is bound to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound<'a> {
-    /// An address and a port.
-    Ip(SocketAddr),
-    /// A Unix socket at that path.
-    Unix(&'a Path),
-}
+use crate::net::Address;
 
 /// Who can reach it, as far as the address tells: a firewall may let in fewer, a router may carry it further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +22,8 @@ pub enum Reach {
 
 impl Reach {
     /// Of a listener bound there.
-    pub fn of(bound: Bound<'_>) -> Self {
-        let Bound::Ip(address) = bound else { return Self::UnixSocket };
-        let ip = address.ip().to_canonical();
+    pub fn of(bound: &Address) -> Self {
+        let Some(ip) = bound.ip() else { return Self::UnixSocket };
         if ip.is_unspecified() {
             return Self::EveryNetwork;
         }
@@ -73,12 +64,6 @@ fn is_shared(ip: Ipv4Addr) -> bool {
     first == 100 && second & 0xc0 == 64
 }
 
-impl From<SocketAddr> for Bound<'_> {
-    fn from(address: SocketAddr) -> Self {
-        Self::Ip(address)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,11 +94,11 @@ mod tests {
             ("[2001:db8::1]:80", routed("2001:db8::1"), true),
         ];
         for (address, expected, outside) in table {
-            let reach = Reach::of(Bound::Ip(address.parse().expect(address)));
+            let reach = Reach::of(&Address::Inet(address.parse().expect(address)));
             assert_eq!(reach.to_string(), expected, "{address}");
             assert_eq!(reach.is_from_outside(), outside, "{address}");
         }
-        let unix = Reach::of(Bound::Unix(Path::new("/run/v.sock")));
+        let unix = Reach::of(&Address::Unix(Some("/run/v.sock".into())));
         assert_eq!(unix.to_string(), "unix socket: processes with access to the path");
         assert!(!unix.is_from_outside());
     }

@@ -410,9 +410,10 @@ index = \"home.html\"
 [http.limits]
 head_max = \"8 KiB\"
 headers_max = 32
+target_max = 4096
 body_max = 1_000
 requests_max = 100
-rate_min = 0
+rate_floor = 0
 head_timeout = \"500ms\"
 idle_timeout = \"1m 15s\"
 [log]
@@ -433,9 +434,10 @@ connections_max = 0x10
         assert_eq!(config.http.index, "home.html");
         assert_eq!(config.http.limits.head_max, 8192);
         assert_eq!(config.http.limits.headers_max, 32);
+        assert_eq!(config.http.limits.target_max, 4096);
         assert_eq!(config.http.limits.body_max, 1000);
         assert_eq!(config.http.limits.requests_max, Some(100));
-        assert_eq!(config.http.limits.rate_min, 0);
+        assert_eq!(config.http.limits.rate_floor, 0);
         assert_eq!(config.http.limits.head_timeout, Duration::from_millis(500));
         assert_eq!(config.http.limits.idle_timeout, Duration::from_secs(75));
         assert_eq!(config.log.level, Level::Debug);
@@ -488,13 +490,15 @@ connections_max = 0x10
             ),
             (
                 "an item of a list",
-                "[http]\nlisten = [\n 'http://a:1',\n 7]",
+                "[http]\nlisten = [\n 'http://127.0.0.1:1',\n 7]",
                 &["4:2: http.listen: expected a string, got an integer"],
             ),
             (
                 "a bad URL",
                 "http.listen = 'localhost:80'",
-                &["1:15: http.listen: `localhost:80` has no scheme: write `http://localhost:80`"],
+                &[
+                    "1:15: http.listen: bad URL `localhost:80`: it has no scheme; write for example tcp://127.0.0.1:9000 or http://127.0.0.1:8080",
+                ],
             ),
             ("an empty list", "http.listen = []", &["1:15: http.listen: the list is empty"]),
             ("negative", "limits.connections_max = -1", &["1:26: limits.connections_max: `-1` is negative"]),
@@ -571,9 +575,9 @@ connections_max = 0x10
     #[test]
     fn the_environment_goes_over_the_file_and_a_flag_over_both() {
         let mut loader = Loader::new();
-        loader.file(Path::new("v.toml"), b"http.listen = 'http://a:1'\nlog.level = 'warn'\nhttp.index = 'i'");
+        loader.file(Path::new("v.toml"), b"http.listen = 'http://127.0.0.1:1'\nlog.level = 'warn'\nhttp.index = 'i'");
         loader.environment(variables(&[
-            ("VANSIRE__HTTP__LISTEN", "http://b:1, http://b:2"),
+            ("VANSIRE__HTTP__LISTEN", "http://127.0.0.2:1, http://127.0.0.2:2"),
             ("VANSIRE__HTTP__ROOT", "www"),
             ("VANSIRE__HTTP__LIMITS__HEAD_MAX", "4 KiB"),
             ("VANSIRE_CONFIG", "elsewhere"),
@@ -582,13 +586,13 @@ connections_max = 0x10
         loader.flag("--root", "http.root", &["site".into()]);
         loader.louder(2);
         let loaded = loader.finish().expect("no problem");
-        assert_eq!(loaded.config.http.listen, ["http://b:1", "http://b:2"]);
+        assert_eq!(loaded.config.http.listen, ["http://127.0.0.2:1", "http://127.0.0.2:2"]);
         assert_eq!(loaded.config.http.root.as_deref(), Some(Path::new("site")));
         assert_eq!(loaded.config.http.limits.head_max, 4096);
         assert_eq!(loaded.config.log.level, Level::Debug);
         let printed = loaded.to_string();
         for line in [
-            "listen = [\"http://b:1\", \"http://b:2\"]  # VANSIRE__HTTP__LISTEN",
+            "listen = [\"http://127.0.0.2:1\", \"http://127.0.0.2:2\"]  # VANSIRE__HTTP__LISTEN",
             "root = \"site\"  # --root",
             "index = \"i\"  # v.toml:3",
             "level = \"debug\"  # -v",
@@ -603,7 +607,7 @@ connections_max = 0x10
     fn a_problem_of_the_environment_or_a_flag_names_it() {
         let mut loader = Loader::new();
         loader.environment(variables(&[
-            ("VANSIRE__HTTP__LISTEN", "ftp://x"),
+            ("VANSIRE__HTTP__LISTEN", "mqtt://127.0.0.1"),
             ("VANSIRE__HTP__LISTEN", "http://x"),
             ("VANSIRE__HTTP", "x"),
             ("VANSIRE__HTTP__ROOT", ""),
@@ -618,10 +622,10 @@ connections_max = 0x10
                 "VANSIRE__: unknown key; `vansire check` lists all",
                 "VANSIRE__HTP__LISTEN: unknown key; did you mean VANSIRE__HTTP__LISTEN?",
                 "VANSIRE__HTTP: names a table; VANSIRE__HTTP__LISTEN sets a value in it",
-                "VANSIRE__HTTP__LISTEN: `ftp://x` has the scheme `ftp`: only http can be listened on",
+                "VANSIRE__HTTP__LISTEN: bad URL `mqtt://127.0.0.1:1883/`: this version listens on http only",
                 "VANSIRE__HTTP__ROOT: the text is empty",
                 "VANSIRE__SOMETHING: unknown key; `vansire check` lists all",
-                "--http: `8080` is not a URL: write one like `http://127.0.0.1:8080`",
+                "--http: bad URL `8080`: it has no scheme; write for example tcp://127.0.0.1:9000 or http://127.0.0.1:8080",
             ]
         );
     }
