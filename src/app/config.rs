@@ -1,7 +1,7 @@
 //! The configuration: a TOML file, environment variables and flags, each value with its origin.
 //!
 //! Start with [`Loader`]: it is fed the sources from the weakest to the strongest and answers [`Loaded`], or every
-//! problem it found, each with its place. [`KEYS`](keys::KEYS) is the one table of what can be set: a new key is a
+//! problem it found, each with its place. The table in `keys.rs` is the one place of what can be set: a new key is a
 //! field of [`Config`] and a row there. Nothing here panics, whatever the file holds.
 
 mod find;
