@@ -99,7 +99,10 @@ impl Loader {
             }
         }
         found.sort();
-        for (at, what) in found {
+        // A place costs a walk through the text: only for what is shown.
+        let room = SHOWN.saturating_sub(self.problems.lines.len());
+        self.problems.left_out += found.len().saturating_sub(room);
+        for (at, what) in found.into_iter().take(room) {
             self.problems.push(format!("{shown}:{}: {what}", Place::at(text, at)));
         }
     }
