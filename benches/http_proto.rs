@@ -18,14 +18,14 @@ const BROWSER: &[u8] = b"GET /assets/app.js?v=42 HTTP/1.1\r\nHost: localhost:808
     Accept-Encoding: gzip, deflate, br, zstd\r\nConnection: keep-alive\r\nCookie: session=0123456789abcdef\r\n\
     Sec-Fetch-Dest: document\r\n\r\n";
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Size {
     Small,
     Browser,
 }
 
 impl Size {
-    fn bytes(&self) -> &'static [u8] {
+    fn bytes(self) -> &'static [u8] {
         match self {
             Self::Small => SMALL,
             Self::Browser => BROWSER,

@@ -130,11 +130,6 @@ impl<T> Table<T> {
         self.at(index).map(|(key, _)| key)
     }
 
-    /// The number of slots ever used: every `index` of a key is below it.
-    pub(crate) fn slots(&self) -> usize {
-        self.slots.len()
-    }
-
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| Some((slot.key(index)?, slot.value.as_ref()?)))
     }

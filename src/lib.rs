@@ -1,4 +1,25 @@
-//! An embedded networking event loop.
+//! An embedded networking event loop: HTTP, TCP, UDP and Unix sockets on one reactor, with per-connection handlers and
+//! timers.
+//!
+//! A [`Manager`] owns the loop and your state. [`Net::listen`] and [`Net::connect`] give it connections, each with a
+//! handler: a closure that is lent a [`Ctx`] and told of an [`Event`]. [`Manager::poll`] runs one turn.
+//!
+//! ```no_run
+//! use vansire::{Ctx, Event, Manager, http};
+//!
+//! fn main() -> vansire::Result<()> {
+//!     let mut manager = Manager::new(())?;
+//!     manager.net().listen("http://127.0.0.1:8080", |cx: &mut Ctx<'_, ()>, ev: Event<'_>| {
+//!         if let Event::HttpRequest(request) = ev {
+//!             let text = format!("You asked for {}.\n", request.target());
+//!             cx.reply(http::Response::text(200, &text));
+//!         }
+//!     })?;
+//!     loop {
+//!         manager.poll(None)?;
+//!     }
+//! }
+//! ```
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -6,16 +27,34 @@
 #[cfg(feature = "app")]
 #[doc(hidden)]
 pub mod app;
+mod buf;
 mod error;
+mod event;
 mod id;
-#[allow(dead_code, unused_imports)]
+mod manager;
 pub mod net;
-#[allow(dead_code)]
 mod options;
-#[cfg(feature = "http")]
 pub mod proto;
+mod reactor;
+#[cfg(feature = "sim")]
+pub mod sim;
+mod time;
+mod trace;
+
+#[cfg(feature = "http")]
+pub mod http {
+    //! HTTP/1.1: requests, responses, routing.
+    pub use crate::manager::http::{Body, ReplyId};
+    pub use crate::proto::http::*;
+}
 
 pub use error::{Error, Result};
+pub use event::{CloseReason, Data, Deadline, Event, Sent};
 pub use id::{ConnId, ConnMap, TimerId};
+pub use manager::{
+    Builder, ConnInfo, ConnKind, ConnState, Ctx, Handler, HandlerPanic, Manager, Net, Stats, TimerCtx, Turn,
+};
 pub use net::{Address, Url};
 pub use options::{ConnectOptions, Limits, ListenOptions};
+pub use reactor::Waker;
+pub use time::ManualClock;

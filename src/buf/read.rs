@@ -1,7 +1,5 @@
 //! Input that a connection could not use yet.
 
-use std::io;
-
 /// Bytes that were read and not yet consumed. Consuming moves a mark, so that a long pipeline is never copied down
 /// request by request.
 #[derive(Debug, Default)]
@@ -28,6 +26,10 @@ impl ReadBuf {
     }
 
     pub(crate) fn push(&mut self, bytes: &[u8]) {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
         self.bytes.extend_from_slice(bytes);
     }
 
@@ -42,19 +44,6 @@ impl ReadBuf {
         self.bytes.clear();
         self.start = 0;
     }
-
-    /// Reads once behind what is there, at most `room` bytes.
-    pub(crate) fn fill(&mut self, room: usize, read: impl FnOnce(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
-        if self.start > 0 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
-        }
-        let len = self.bytes.len();
-        self.bytes.resize(len + room, 0);
-        let result = read(&mut self.bytes[len..]);
-        self.bytes.truncate(len + result.as_ref().copied().unwrap_or(0).min(room));
-        result
-    }
 }
 
 #[cfg(test)]
@@ -62,18 +51,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn consuming_keeps_the_rest_and_filling_appends() {
+    fn consuming_keeps_the_rest_and_pushing_appends() {
         let mut buf = ReadBuf::default();
         buf.push(b"hello world");
         buf.consume(6);
         assert_eq!(buf.as_slice(), b"world");
-        let n = buf.fill(8, |room| {
-            room[..2].copy_from_slice(b"!!");
-            Ok(2)
-        });
-        assert_eq!(n.unwrap(), 2);
-        assert_eq!(buf.as_slice(), b"world!!");
-        assert!(buf.fill(8, |_| Err(io::ErrorKind::WouldBlock.into())).is_err());
+        buf.push(b"!!");
         assert_eq!(buf.as_slice(), b"world!!");
         buf.consume(100);
         assert!(buf.is_empty());

@@ -44,6 +44,8 @@ pub(crate) struct Core<S> {
     pub(crate) inbox: Inbox,
     pub(crate) mail: VecDeque<Command>,
     pub(crate) names: Names,
+    #[cfg(feature = "signals")]
+    pub(crate) signals: Option<super::signals::Signals>,
     pub(crate) clock: Clock,
     /// The time of this turn.
     pub(crate) now: Moment,

@@ -4,10 +4,10 @@ use bytes::Bytes;
 
 use crate::event::{CloseReason, Deadline, Event, Sent};
 use crate::id::{ConnId, Key};
-use crate::proto::http::{
-    self, BodyLen, ChunkDecoder, ChunkLimits, Chunked, Expect, Framing, Head, HeadLimits, HeaderSpace, ReplyTo, Request,
-    Response, Scan, Version,
-};
+use crate::proto::http::body::{BodyDecoder, Piece};
+use crate::proto::http::encode::{self, Framing, ReplyTo};
+use crate::proto::http::head::{self, HeaderSpace, Scan};
+use crate::proto::http::{BodyLen, Expect, Head, HeadLimits, Request, Response, Version};
 
 use super::conn::{Conn, Due, Flags, Proto};
 use super::core::{Core, Stop};
@@ -107,7 +107,7 @@ struct Incoming {
     head: Vec<u8>,
     /// Collected so far.
     bytes: Vec<u8>,
-    decoder: Decoder,
+    decoder: BodyDecoder,
     choice: Choice,
 }
 
@@ -117,9 +117,13 @@ enum Choice {
     Stream,
 }
 
-enum Decoder {
-    Length(u64),
-    Chunked(ChunkDecoder),
+impl Choice {
+    fn max(self) -> u64 {
+        match self {
+            Choice::Collect(max) => max as u64,
+            Choice::Stream => u64::MAX,
+        }
+    }
 }
 
 /// Room for a body is made as it comes, this much at first: an announced length is no reason to believe it.
@@ -159,6 +163,11 @@ impl HttpConn {
 
     fn is_replied(&self) -> bool {
         self.reply == Reply::Done
+    }
+
+    /// There is a request, and its reply has not begun.
+    fn is_asked(&self) -> bool {
+        (self.bits.busy || self.phase != Phase::Head) && matches!(self.reply, Reply::None | Reply::Deferred)
     }
 }
 
@@ -210,7 +219,7 @@ impl<S> Core<S> {
                 continue;
             }
             let mut space = HeaderSpace::new();
-            match http::parse(&bytes[used..], &mut http.scan, &limits, &mut space) {
+            match head::parse(&bytes[used..], &mut http.scan, &limits, &mut space) {
                 Ok(None) => return used,
                 Ok(Some((head, len))) => {
                     used += len;
@@ -267,12 +276,13 @@ impl<S> Core<S> {
             self.finish_reply(key);
             return len.unwrap_or(0) as usize;
         }
-        if let (Some(len), Choice::Collect(max)) = (len, choice) {
-            if len > max as u64 {
-                self.refuse(key, 413, &"the request's body is larger than the limit");
+        let decoder = match BodyDecoder::new(head.body_len(), choice.max()) {
+            Ok(decoder) => decoder,
+            Err(e) => {
+                self.refuse(key, e.status(), &e);
                 return 0;
             }
-        }
+        };
         if !http.bits.body_pending {
             let len = len.unwrap_or(0) as usize;
             let body = match choice {
@@ -287,10 +297,6 @@ impl<S> Core<S> {
             self.complete(state, key, &Request::new(*head, body, remote));
             return len;
         }
-        let decoder = match len {
-            Some(len) => Decoder::Length(len),
-            None => Decoder::Chunked(ChunkDecoder::new(ChunkLimits::default())),
-        };
         let room = match (choice, len) {
             (Choice::Collect(max), Some(len)) => (len as usize).min(max).min(BODY_ROOM),
             _ => 0,
@@ -300,73 +306,46 @@ impl<S> Core<S> {
         http.phase = Phase::Body;
         http.bits.busy = false;
         if head.expect() == Expect::Continue && rest.is_empty() && http.reply == Reply::None {
-            self.send(key, http::CONTINUE);
+            self.send(key, encode::CONTINUE);
         }
         0
     }
 
     /// More of a body has come. Returns how much of it was used.
     fn take_body(&mut self, state: &mut S, key: Key, bytes: &[u8]) -> usize {
-        let mut used = 0;
+        let mut rest = bytes;
         loop {
             let Some(conn) = self.conns.get_mut(key) else { return bytes.len() };
             if !conn.takes_input() {
-                return used;
+                return bytes.len() - rest.len();
             }
             let Some(incoming) = conn.http().and_then(|http| http.body.as_deref_mut()) else { return bytes.len() };
-            let (data, whole) = match &mut incoming.decoder {
-                Decoder::Length(left) => {
-                    let n = bytes[used..].len().min(usize::try_from(*left).unwrap_or(usize::MAX));
-                    *left -= n as u64;
-                    let data = &bytes[used..used + n];
-                    used += n;
-                    (data, *left == 0)
-                }
-                Decoder::Chunked(decoder) => match decoder.decode(&bytes[used..]) {
-                    Ok((n, Chunked::More)) => {
-                        used += n;
-                        (&bytes[..0], false)
-                    }
-                    Ok((n, Chunked::Data(data))) => {
-                        used += n;
-                        (data, false)
-                    }
-                    Ok((n, Chunked::End)) => {
-                        used += n;
-                        (&bytes[..0], true)
-                    }
-                    Err(e) => {
-                        self.refuse(key, e.status(), &e);
-                        return bytes.len();
-                    }
-                },
-            };
-            match incoming.choice {
-                Choice::Collect(max) if data.len() > max - incoming.bytes.len().min(max) => {
-                    self.refuse(key, 413, &"the request's body is larger than the limit");
+            let piece = match incoming.decoder.next(&mut rest) {
+                Ok(piece) => piece,
+                Err(e) => {
+                    self.refuse(key, e.status(), &e);
                     return bytes.len();
                 }
-                Choice::Collect(_) => incoming.bytes.extend_from_slice(data),
-                Choice::Stream if data.is_empty() => {}
-                Choice::Stream => {
+            };
+            match (piece, incoming.choice) {
+                (Piece::NeedMore, _) => return bytes.len() - rest.len(),
+                (Piece::End, _) => {
+                    self.complete_body(state, key);
+                    return bytes.len() - rest.len();
+                }
+                (Piece::Data(data), Choice::Collect(_)) => incoming.bytes.extend_from_slice(data),
+                (Piece::Data(data), Choice::Stream) => {
                     self.set_busy(key, true);
                     dispatch::call(state, self, key, Event::HttpBody(data));
                     self.set_busy(key, false);
                     let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else {
                         return bytes.len();
                     };
-                    if !whole && conn.http().is_some_and(|http| http.is_replied()) {
+                    if conn.http().is_some_and(|http| http.is_replied()) {
                         self.drain(key);
                         return bytes.len();
                     }
                 }
-            }
-            if whole {
-                self.complete_body(state, key);
-                return used;
-            }
-            if used == bytes.len() {
-                return used;
             }
         }
     }
@@ -387,8 +366,8 @@ impl<S> Core<S> {
         http.bits.busy = true;
         let mut space = HeaderSpace::new();
         // It was parsed and accepted under the limits of its time; those do not shrink afterwards.
-        let limits = HeadLimits { head_max: incoming.head.len() + 1, headers_max: http::HEADERS_CAP, target_max: usize::MAX };
-        match http::parse(&incoming.head, &mut Scan::default(), &limits, &mut space) {
+        let limits = HeadLimits { head_max: incoming.head.len() + 1, headers_max: head::HEADERS_CAP, target_max: usize::MAX };
+        match head::parse(&incoming.head, &mut Scan::default(), &limits, &mut space) {
             Ok(Some((head, _))) => self.complete(state, key, &Request::new(head, &incoming.bytes, remote)),
             Ok(None) | Err(_) => self.close(key, CloseReason::Protocol("a head that does not parse twice".into())),
         }
@@ -412,7 +391,7 @@ impl<S> Core<S> {
             Reply::None => {
                 self.stats.http_unanswered += 1;
                 let status = if handled { 500 } else { 404 };
-                self.reply(key, 0, &Response::text(status, "No answer.\n"));
+                self.reply(key, 0, Response::text(status, "No answer.\n"));
             }
         }
     }
@@ -421,7 +400,9 @@ impl<S> Core<S> {
     fn refuse(&mut self, key: Key, status: u16, why: &dyn std::fmt::Display) {
         self.stats.http_refused += 1;
         let date = *self.date.get(self.now, &self.clock);
-        self.queue(key, |output| http::refusal(output.tail(), status, &date));
+        let silent = self.http_mut(key).is_none_or(|http| http.phase != Phase::Head && http.bits.head_request);
+        let text = if silent { String::new() } else { why.to_string() };
+        self.queue(key, |output| encode::refusal(output.tail(), status, &text, &date));
         if let Some(conn) = self.conns.get_mut(key) {
             if conn.reason.is_none() {
                 conn.reason = Some(Box::new(CloseReason::Protocol(format!("{status}: {why}").into())));
@@ -435,27 +416,31 @@ impl<S> Core<S> {
     }
 
     /// Answers the request `seq` (0: whichever is unanswered) of a connection.
-    fn reply(&mut self, key: Key, seq: u32, response: &Response<'_>) -> Sent {
-        let length = response.body_len();
-        let sent = self.begin_reply(key, seq, response, Framing::Length(length as u64), Reply::Done);
+    fn reply(&mut self, key: Key, seq: u32, response: Response<'_>) -> Sent {
+        let mut shared = None;
+        let sent = self.begin_reply(key, seq, |out, to| {
+            let (encoded, body) = encode::encode_reply(out, response, to).ok()?;
+            shared = body;
+            Some((encoded.keep_alive, Reply::Done))
+        });
         if !sent.is_queued() {
             return sent;
         }
-        let Some(http) = self.http_mut(key) else { return Sent::Gone };
-        let sent = if http.bits.head_request || response.is_bodiless() {
-            sent
-        } else {
-            match response.shared_body() {
-                Some(bytes) => self.send_shared(key, bytes.clone()),
-                None => self.send(key, response.body_bytes()),
-            }
+        let sent = match shared {
+            Some(body) => self.send_shared(key, body),
+            None => sent,
         };
         self.end_reply(key);
         sent
     }
 
-    /// Queues a reply's head. Nothing is queued unless all of it can be.
-    fn begin_reply(&mut self, key: Key, seq: u32, response: &Response<'_>, framing: Framing, then: Reply) -> Sent {
+    /// Queues the beginning of a reply, or nothing: `encode` says what becomes of the connection and of the reply.
+    fn begin_reply(
+        &mut self,
+        key: Key,
+        seq: u32,
+        encode: impl FnOnce(&mut Vec<u8>, &ReplyTo<'_>) -> Option<(bool, Reply)>,
+    ) -> Sent {
         let date = *self.date.get(self.now, &self.clock);
         let Some(conn) = self.conns.get_mut(key) else { return Sent::Gone };
         if !conn.takes_output() {
@@ -465,26 +450,26 @@ impl<S> Core<S> {
         if seq != 0 && seq != http.seq {
             return Sent::Gone;
         }
-        // A whole request, or one whose head or body is being told; and no reply begun.
-        let asked = http.bits.busy || http.phase != Phase::Head;
-        if !asked || !matches!(http.reply, Reply::None | Reply::Deferred) {
+        if !http.is_asked() {
             return Sent::Invalid;
         }
-        let keep_alive = http.bits.keep_alive
-            && !http.bits.body_pending
-            && !response.is_close()
-            && then != Reply::UntilClose;
-        let to = ReplyTo { version: http.version, head_request: http.bits.head_request, keep_alive, date: &date };
-        let mut encoded = Ok(());
-        let sent = self.queue(key, |output| encoded = http::encode_head(output.tail(), response, &to, framing));
-        if encoded.is_err() {
-            return Sent::Invalid;
+        let to = ReplyTo {
+            version: http.version,
+            head_request: http.bits.head_request,
+            keep_alive: http.bits.keep_alive && !http.bits.body_pending,
+            date: &date,
+        };
+        let mut begun = None;
+        let sent = self.queue(key, |output| begun = encode(output.tail(), &to));
+        match (begun, self.http_mut(key)) {
+            (Some((keep_alive, reply)), Some(http)) if sent.is_queued() => {
+                http.bits.keep_alive = keep_alive;
+                http.reply = reply;
+                sent
+            }
+            _ if sent.is_queued() => Sent::Invalid,
+            _ => sent,
         }
-        if let Some(http) = self.http_mut(key).filter(|_| sent.is_queued()) {
-            http.bits.keep_alive = keep_alive;
-            http.reply = then;
-        }
-        sent
     }
 
     /// The reply is complete: goes on, unless `serve_http` stands above us and will.
@@ -615,7 +600,7 @@ impl<S> Net<'_, S> {
     /// `HttpHead` refuses the body: `HttpRequest` does not come.
     pub fn reply(&mut self, to: impl Into<ReplyId>, response: Response<'_>) -> Sent {
         let to = to.into();
-        self.core.reply(to.conn.0, to.seq, &response)
+        self.core.reply(to.conn.0, to.seq, response)
     }
 
     /// Promises to answer the connection's request later. Requests behind it wait, unread.
@@ -624,8 +609,7 @@ impl<S> Net<'_, S> {
     /// connection.
     pub fn defer(&mut self, conn: ConnId) -> Option<ReplyId> {
         let http = self.core.http_mut(conn.0)?;
-        let asked = http.bits.busy || http.phase != Phase::Head;
-        if !asked || !matches!(http.reply, Reply::None | Reply::Deferred) {
+        if !http.is_asked() {
             return None;
         }
         http.reply = Reply::Deferred;
@@ -646,8 +630,9 @@ impl<S> Net<'_, S> {
             Body::CollectUpTo(max) => Choice::Collect(max),
             Body::Stream => Choice::Stream,
         };
-        let decoder = Decoder::Length(0);
-        http.body = Some(Box::new(Incoming { head: Vec::new(), bytes: Vec::new(), decoder, choice }));
+        if let Ok(decoder) = BodyDecoder::new(BodyLen::None, 0) {
+            http.body = Some(Box::new(Incoming { head: Vec::new(), bytes: Vec::new(), decoder, choice }));
+        }
     }
 
     /// Begins a reply whose body follows in pieces: [`write`](Self::write), then [`finish`](Self::finish). Chunked for
@@ -660,7 +645,7 @@ impl<S> Net<'_, S> {
     }
 
     /// Begins a stream of server-sent events: as [`start`](Self::start), of `text/event-stream`, and never closed for
-    /// its silence. Send [`comment`](http::sse::comment)s to learn of clients that are gone.
+    /// its silence. Send comments to learn of clients that are gone.
     pub fn start_events(&mut self, to: impl Into<ReplyId>) -> Sent {
         let to = to.into();
         let response = Response::new(200).content_type("text/event-stream").header("Cache-Control", "no-cache");
@@ -693,19 +678,21 @@ impl<S> Net<'_, S> {
 
 impl<S> Core<S> {
     fn start(&mut self, to: ReplyId, response: &Response<'_>) -> Sent {
-        let key = to.conn.0;
-        let Some(http) = self.http_mut(key) else { return Sent::Gone };
-        if response.is_bodiless() {
-            return Sent::Invalid;
-        }
-        let (framing, mut then) = match http.version {
-            Version::Http11 => (Framing::Chunked, Reply::Chunked),
-            Version::Http10 => (Framing::UntilClose, Reply::UntilClose),
-        };
-        if http.bits.head_request {
-            then = Reply::Bodiless;
-        }
-        self.begin_reply(key, to.seq, response, framing, then)
+        self.begin_reply(to.conn.0, to.seq, |out, ask| {
+            let len = out.len();
+            let encoded = encode::encode_head(out, response, ask, Framing::Chunked).ok()?;
+            let reply = match encoded.framing {
+                Some(Framing::Chunked) => Reply::Chunked,
+                Some(Framing::UntilClose) => Reply::UntilClose,
+                None if ask.head_request => Reply::Bodiless,
+                // A status that has no body cannot be streamed.
+                Some(Framing::Length(_)) | None => {
+                    out.truncate(len);
+                    return None;
+                }
+            };
+            Some((encoded.keep_alive, reply))
+        })
     }
 
     fn stream_of(&mut self, to: ReplyId) -> Result<Reply, Sent> {
@@ -733,14 +720,14 @@ impl<S> Core<S> {
             return Sent::Queued;
         }
         if reply == Reply::Chunked {
-            let sent = self.queue(key, |output| http::chunk_prefix(output.tail(), len));
+            let sent = self.queue(key, |output| encode::put_chunk_prefix(output.tail(), len));
             if !sent.is_queued() {
                 return sent;
             }
         }
         let mut sent = write(self, key);
         if reply == Reply::Chunked && sent.is_queued() {
-            sent = self.send(key, b"\r\n");
+            sent = self.send(key, encode::CHUNK_SUFFIX);
         }
         sent
     }
@@ -754,7 +741,7 @@ impl<S> Core<S> {
         let mut sent = Sent::Queued;
         if reply == Reply::Chunked {
             let mut encoded = Ok(());
-            sent = self.queue(key, |output| encoded = http::last_chunk(output.tail(), trailers));
+            sent = self.queue(key, |output| encoded = encode::put_last_chunk(output.tail(), trailers));
             if encoded.is_err() {
                 return Sent::Invalid;
             }

@@ -53,6 +53,10 @@ impl Listener {
         UnixListener::from_std(listener).map(Self::Unix)
     }
 
+    pub(crate) fn source(&mut self) -> crate::reactor::Source<'_> {
+        crate::reactor::Source::Mio(self)
+    }
+
     /// Takes one waiting connection; [`AcceptError::of`] says what an error means for the next.
     pub(crate) fn accept(&self) -> io::Result<(Stream, Address)> {
         match self {

@@ -18,7 +18,7 @@ pub use addr::{Address, Host, Scheme, Transport, Url};
 pub use adopt::StdSocket;
 pub(crate) use happy::{Happy, Step};
 pub(crate) use listener::{AcceptError, Listener};
-pub(crate) use resolve::{Deliver, Lookup, Refused, Resolver, order, resolve_error};
+pub(crate) use resolve::{Resolver, order, resolve_error};
 pub(crate) use sockopt::{connect_error, listen_error};
 pub(crate) use stream::Stream;
 pub(crate) use udp::Udp;

@@ -43,6 +43,10 @@ impl Stream {
         }
     }
 
+    pub(crate) fn source(&mut self) -> crate::reactor::Source<'_> {
+        crate::reactor::Source::Mio(self)
+    }
+
     /// Takes over a connected TCP stream.
     pub(crate) fn from_tcp(stream: std::net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
@@ -73,22 +77,6 @@ impl Stream {
             Self::Tcp(stream) => stream.read(buf),
             #[cfg(unix)]
             Self::Unix(stream) => stream.read(buf),
-        }
-    }
-
-    pub(crate) fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write(buf),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.write(buf),
-        }
-    }
-
-    pub(crate) fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        match self {
-            Self::Tcp(stream) => stream.write_vectored(bufs),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.write_vectored(bufs),
         }
     }
 
@@ -143,6 +131,28 @@ impl Stream {
 impl<'a> From<&'a ConnectOptions> for Common<'a> {
     fn from(o: &'a ConnectOptions) -> Self {
         Self { nodelay: o.nodelay, keepalive: o.keepalive, bind_device: o.bind_device.as_deref(), tos: o.tos }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(buf),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.write(buf),
+        }
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write_vectored(bufs),
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.write_vectored(bufs),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -41,6 +41,10 @@ impl Udp {
         Ok(Self { inner: mio::net::UdpSocket::from_std(socket) })
     }
 
+    pub(crate) fn source(&mut self) -> crate::reactor::Source<'_> {
+        crate::reactor::Source::Mio(self)
+    }
+
     /// Receives one datagram. What does not fit into the buffer is cut off without a word (on Windows: an error), so
     /// that a buffer one byte longer than the longest welcome datagram tells.
     pub(crate) fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {

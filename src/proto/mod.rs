@@ -1,3 +1,4 @@
 //! Protocols without I/O: bytes and `now` in, events and bytes out.
 
+#[cfg(feature = "http")]
 pub mod http;

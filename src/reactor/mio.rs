@@ -16,6 +16,7 @@ pub(crate) struct MioReactor {
 /// Events taken in one turn; more wait in the kernel for the next.
 const EVENTS_MAX: usize = 1024;
 const WAKE: mio::Token = mio::Token(usize::MAX);
+#[cfg(feature = "signals")]
 const SIGNAL: mio::Token = mio::Token(usize::MAX - 1);
 /// The bit that tells attempts from connections, in a word of any width.
 const ATTEMPT: usize = 1 << (usize::BITS - 2);
@@ -69,6 +70,7 @@ fn encode(token: Token) -> mio::Token {
     match token {
         Token::Conn(slot) => mio::Token(slot),
         Token::Attempt(slot) => mio::Token(slot | ATTEMPT),
+        #[cfg(feature = "signals")]
         Token::Signal => SIGNAL,
     }
 }
@@ -77,6 +79,7 @@ fn encode(token: Token) -> mio::Token {
 fn decode(token: mio::Token) -> Option<Token> {
     match token {
         WAKE => None,
+        #[cfg(feature = "signals")]
         SIGNAL => Some(Token::Signal),
         mio::Token(word) if word & ATTEMPT != 0 => Some(Token::Attempt(word & !ATTEMPT)),
         mio::Token(word) => Some(Token::Conn(word)),

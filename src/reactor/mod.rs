@@ -18,7 +18,7 @@ use self::mio::MioReactor;
 pub(crate) enum Token {
     Conn(usize),
     Attempt(usize),
-    #[cfg_attr(not(feature = "signals"), allow(dead_code))]
+    #[cfg(feature = "signals")]
     Signal,
 }
 

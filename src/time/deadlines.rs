@@ -27,6 +27,10 @@ struct Entry {
     owner: u32,
 }
 
+/// A point in the order in which deadlines are set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mark(u32);
+
 const NOWHERE: u32 = u32::MAX;
 /// The bit of `Entry::owner` that says "timer".
 const TIMER: u32 = 1 << 31;
@@ -39,6 +43,11 @@ impl Deadlines {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
+    }
+
+    /// Tells deadlines set before now from those set after it: see [`pop_due`](Self::pop_due).
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(self.order)
     }
 
     /// Sets or moves the owner's deadline.
@@ -71,10 +80,11 @@ impl Deadlines {
         }
     }
 
-    /// Takes the first deadline out that is due at `now`.
-    pub(crate) fn pop_due(&mut self, now: Moment) -> Option<Owner> {
+    /// Takes the first deadline out that is due at `now` and was set before `mark`. What is set after it is never due
+    /// before `now`, so nothing older hides behind it.
+    pub(crate) fn pop_due(&mut self, now: Moment, mark: Mark) -> Option<Owner> {
         let first = *self.heap.first()?;
-        if first.at > now {
+        if first.at > now || !is_earlier(first.order, mark.0) {
             return None;
         }
         self.remove(0);
@@ -143,8 +153,12 @@ impl Deadlines {
 }
 
 fn before(a: Entry, b: Entry) -> bool {
-    // The order wraps after four thousand million deadlines: compare by distance.
-    a.at < b.at || (a.at == b.at && (a.order.wrapping_sub(b.order) as i32) < 0)
+    a.at < b.at || (a.at == b.at && is_earlier(a.order, b.order))
+}
+
+/// The order wraps after four thousand million deadlines: compare by distance.
+fn is_earlier(a: u32, b: u32) -> bool {
+    (a.wrapping_sub(b) as i32) < 0
 }
 
 fn encode(owner: Owner) -> u32 {
@@ -177,7 +191,7 @@ mod tests {
         for slot in 0..100 {
             deadlines.set(Owner::Timer(slot), at(7));
         }
-        let order: Vec<_> = std::iter::from_fn(|| deadlines.pop_due(at(7))).collect();
+        let order: Vec<_> = std::iter::from_fn(|| deadlines.pop_due(at(7), deadlines.mark())).collect();
         assert_eq!(order, (0..100).map(Owner::Timer).collect::<Vec<_>>());
     }
 
@@ -212,7 +226,7 @@ mod tests {
                     if expected.is_some() {
                         model.remove(0);
                     }
-                    let got = deadlines.pop_due(at(now)).map(|owner| match owner {
+                    let got = deadlines.pop_due(at(now), deadlines.mark()).map(|owner| match owner {
                         Owner::Conn(slot) | Owner::Timer(slot) => slot,
                     });
                     assert_eq!(got, expected, "step {step}");

@@ -20,7 +20,7 @@ use bytes::Bytes;
 pub struct Response<'a> {
     status: u16,
     close: bool,
-    content_type: Option<&'a str>,
+    content_type: ContentType<'a>,
     first: [Option<Header<'a>>; INLINE_HEADERS],
     more: Vec<Header<'a>>,
     body: Body<'a>,
@@ -38,6 +38,17 @@ pub(crate) enum Body<'a> {
     Shared(Bytes),
 }
 
+/// The usual types are known to be well-formed and are copied as whole lines.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ContentType<'a> {
+    /// Plain text where there is a body.
+    Default,
+    Text,
+    Html,
+    Json,
+    Given(&'a str),
+}
+
 impl<'a> Response<'a> {
     /// A reply without body.
     #[inline]
@@ -45,7 +56,7 @@ impl<'a> Response<'a> {
         Self {
             status,
             close: false,
-            content_type: None,
+            content_type: ContentType::Default,
             first: [const { None }; INLINE_HEADERS],
             more: Vec::new(),
             body: Body::None,
@@ -55,19 +66,19 @@ impl<'a> Response<'a> {
     /// A reply of plain text.
     #[inline]
     pub fn text(status: u16, body: &'a str) -> Self {
-        Self::new(status).content_type("text/plain; charset=utf-8").body(body)
+        Self { content_type: ContentType::Text, ..Self::new(status) }.body(body)
     }
 
     /// A reply of HTML.
     #[inline]
     pub fn html(status: u16, body: &'a str) -> Self {
-        Self::new(status).content_type("text/html; charset=utf-8").body(body)
+        Self { content_type: ContentType::Html, ..Self::new(status) }.body(body)
     }
 
     /// A reply of JSON text, which is sent as it is.
     #[inline]
     pub fn json(status: u16, body: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
-        Self::new(status).content_type("application/json").body(body)
+        Self { content_type: ContentType::Json, ..Self::new(status) }.body(body)
     }
 
     /// Adds a header. The same name may come several times: each makes a line.
@@ -89,7 +100,7 @@ impl<'a> Response<'a> {
     /// Sets the type of the body. A `Content-Type` among the headers wins.
     #[inline]
     pub fn content_type(mut self, value: &'a str) -> Self {
-        self.content_type = Some(value);
+        self.content_type = ContentType::Given(value);
         self
     }
 
@@ -124,7 +135,7 @@ impl<'a> Response<'a> {
         self.close
     }
 
-    pub(crate) fn type_of_body(&self) -> Option<&'a str> {
+    pub(crate) fn type_of_body(&self) -> ContentType<'a> {
         self.content_type
     }
 

@@ -1,0 +1,389 @@
+//! Outbound connections: the name, then every address within one deadline, then the stream.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
+use crate::event::{CloseReason, Event};
+use crate::id::{ConnId, Key};
+use crate::net::{Happy, Resolver, Step, Stream, Target, Transport, Udp, Url, connect_error, order, resolve_error};
+use crate::options::ConnectOptions;
+use crate::reactor::{Command, Token, Watch};
+use crate::time::Moment;
+
+use super::conn::{Conn, Datagrams, Due, Flags, Io, Speaks};
+use super::core::{Core, Notice};
+use super::dispatch;
+use super::handlers::Handler;
+use super::net::Net;
+
+/// A connection that is not established yet.
+pub(crate) struct Connecting {
+    url: Url,
+    options: ConnectOptions,
+    deadline: Moment,
+    stage: Stage,
+}
+
+enum Stage {
+    /// It will start in this turn or the next.
+    New,
+    /// The name is being looked up, at most until then.
+    Resolving(u64, Moment),
+    Racing { race: Happy, attempts: Vec<Key> },
+}
+
+/// One address that is being tried.
+pub(crate) struct Attempt {
+    conn: Key,
+    stream: Stream,
+    addr: SocketAddr,
+}
+
+/// Names being looked up, and for whom.
+#[derive(Default)]
+pub(crate) struct Names {
+    resolver: Option<Resolver>,
+    waiting: HashMap<u64, Key>,
+    last_ticket: u64,
+}
+
+impl<S> Net<'_, S> {
+    /// Connects to a URL; the handler is told of everything from `Opened` on.
+    ///
+    /// Returns at once. Names are looked up on another thread, every address is tried (RFC 8305), and all of it has one
+    /// deadline (`ConnectOptions::timeout`). What fails later comes as `Closed(CloseReason::Connect(..))` or
+    /// `TimedOut(Deadline::Connect)`. Bytes sent before `Connected` wait for it.
+    pub fn connect(
+        &mut self,
+        options: impl Into<ConnectOptions>,
+        handler: impl Handler<S> + 'static,
+    ) -> Result<ConnId> {
+        self.core.connect(options.into(), Box::new(handler))
+    }
+}
+
+impl<S> Core<S> {
+    fn connect(&mut self, options: ConnectOptions, handler: super::handlers::BoxHandler<S>) -> Result<ConnId> {
+        self.check_room(options.url.as_str())?;
+        let url = Url::parse(options.url.as_str())?;
+        let speaks = if options.raw { Ok(Speaks::Raw) } else { super::net::speaks(url.scheme()) };
+        match speaks {
+            Ok(Speaks::Raw) => {}
+            #[cfg(feature = "http")]
+            Ok(Speaks::Http) => {
+                let what = "this version is no HTTP client; for the bare bytes use tcp:// or ConnectOptions::raw";
+                return Err(Error::new(Kind::Unsupported, format!("cannot connect to {url}: {what}")));
+            }
+            Err(e) => return Err(Error::with_source(e.kind(), format!("cannot connect to {url}"), e.to_string())),
+        }
+        url.connect_target()?;
+        let limits = options.limits.map_or_else(|| Rc::clone(&self.limits), |limits| Rc::new(limits.in_order()));
+        let now = self.clock.now();
+        let deadline = now.after(options.timeout.unwrap_or(limits.connect_timeout));
+        let connecting = Connecting { url, options, deadline, stage: Stage::New };
+        let handler = self.handlers.add(handler);
+        let io = Io::Connecting(Box::new(connecting));
+        let mut conn = Conn::new(io, Speaks::Raw.start(), handler, limits, now);
+        conn.flags.set(Flags::OUTBOUND);
+        let key = self.insert(conn);
+        self.set_due(key, Due::Connect, deadline);
+        self.notify(key, Notice::Start);
+        Ok(ConnId(key))
+    }
+
+    fn connecting(&mut self, key: Key) -> Option<&mut Connecting> {
+        let conn = self.conns.get_mut(key).filter(|conn| !conn.flags.has(Flags::CLOSING))?;
+        match &mut conn.io {
+            Io::Connecting(connecting) => Some(connecting),
+            Io::Stream(_) | Io::Listener(_) | Io::Udp(_) | Io::None => None,
+        }
+    }
+
+    /// Looks the name up, or goes straight to the address.
+    pub(crate) fn start_connecting(&mut self, state: &mut S, key: Key) {
+        dispatch::call(state, self, key, Event::Opened);
+        let resolve_until = match self.conns.get(key) {
+            Some(conn) => self.now.after(conn.limits.resolve_timeout).min(conn.deadline),
+            None => return,
+        };
+        let Some(connecting) = self.connecting(key) else { return };
+        let url = connecting.url.clone();
+        let udp = url.transport() == Transport::Udp;
+        match url.connect_target() {
+            Ok(Target::Inet(addr)) if udp => self.connect_udp(state, key, addr),
+            Ok(Target::Inet(addr)) => self.race(state, key, vec![addr]),
+            Ok(Target::Name { host, port }) => {
+                #[cfg(feature = "sim")]
+                if let Some(addrs) = self.lookup_sim(host, port) {
+                    return self.resolved(state, key, addrs);
+                }
+                let resolver = self.names.resolver.get_or_insert_with(|| {
+                    let send = self.inbox.sender();
+                    Resolver::new(Arc::new(move |ticket, result| send(Command::Resolved { ticket, result })))
+                });
+                self.names.last_ticket += 1;
+                let ticket = self.names.last_ticket;
+                match resolver.resolve(ticket, host, port) {
+                    Ok(()) => {
+                        self.names.waiting.insert(ticket, key);
+                        if let Some(connecting) = self.connecting(key) {
+                            connecting.stage = Stage::Resolving(ticket, resolve_until);
+                        }
+                        self.set_due(key, Due::Connect, resolve_until);
+                    }
+                    Err(refused) => self.close(key, CloseReason::Connect(refused.into_error(&url))),
+                }
+            }
+            #[cfg(unix)]
+            Ok(Target::Unix(path)) => match self.connect_path(path) {
+                Ok(stream) => self.established(state, key, stream, None, None),
+                Err(e) => self.close(key, CloseReason::Connect(connect_error(&url, e))),
+            },
+            #[cfg(not(unix))]
+            Ok(Target::Unix(_)) => {
+                let e = io::ErrorKind::Unsupported.into();
+                self.close(key, CloseReason::Connect(connect_error(&url, e)));
+            }
+            Err(e) => self.close(key, CloseReason::Connect(e)),
+        }
+    }
+
+    #[cfg(unix)]
+    fn connect_path(&mut self, path: &std::path::Path) -> io::Result<Stream> {
+        #[cfg(feature = "sim")]
+        if let Some(stream) = self.connect_sim_path(path) {
+            return stream;
+        }
+        Stream::connect_unix(path)
+    }
+
+    /// A lookup has ended.
+    pub(crate) fn lookup_done(&mut self, state: &mut S, ticket: u64, result: io::Result<Vec<SocketAddr>>) {
+        if let Some(key) = self.names.waiting.remove(&ticket) {
+            self.resolved(state, key, result);
+        }
+    }
+
+    fn resolved(&mut self, state: &mut S, key: Key, result: io::Result<Vec<SocketAddr>>) {
+        let Some(connecting) = self.connecting(key) else { return };
+        let udp = connecting.url.transport() == Transport::Udp;
+        match result {
+            Ok(addrs) => {
+                let mut addrs = order(addrs);
+                match (udp, addrs.first().copied()) {
+                    (true, Some(addr)) => self.connect_udp(state, key, addr),
+                    (_, None) => {
+                        let e = resolve_error(&connecting.url, io::Error::other("the name has no address"));
+                        self.close(key, CloseReason::Connect(e));
+                    }
+                    (false, Some(_)) => self.race(state, key, std::mem::take(&mut addrs)),
+                }
+            }
+            Err(e) => {
+                let e = resolve_error(&connecting.url, e);
+                self.close(key, CloseReason::Connect(e));
+            }
+        }
+    }
+
+    fn race(&mut self, state: &mut S, key: Key, addrs: Vec<SocketAddr>) {
+        let Some(first) = addrs.first().copied() else { return };
+        let now = self.instant();
+        let Some(connecting) = self.connecting(key) else { return };
+        let at = connecting.deadline;
+        let deadline = self.clock.instant(at);
+        let Some(connecting) = self.connecting(key) else { return };
+        connecting.stage = Stage::Racing { race: Happy::new(addrs, now, deadline), attempts: Vec::new() };
+        dispatch::call(state, self, key, Event::Resolved(first.ip()));
+        self.go_on_racing(key);
+    }
+
+    /// Starts the attempts that are due, and sets the time of the next.
+    fn go_on_racing(&mut self, key: Key) {
+        let now = self.instant();
+        loop {
+            let Some(connecting) = self.connecting(key) else { return };
+            let Stage::Racing { race, .. } = &mut connecting.stage else { return };
+            match race.poll(now) {
+                Step::Start(addr) => {
+                    let options = connecting.options.clone();
+                    let begun = self.begin_attempt(key, addr, &options);
+                    let Some(connecting) = self.connecting(key) else { return };
+                    let Stage::Racing { race, attempts } = &mut connecting.stage else { return };
+                    match begun {
+                        Ok(attempt) => attempts.push(attempt),
+                        Err(e) => race.handle_failed(addr, e, now),
+                    }
+                }
+                Step::Wait(at) => {
+                    let at = self.now.after(at.saturating_duration_since(now));
+                    return self.set_due(key, Due::Connect, at);
+                }
+                Step::Failed(e) => {
+                    let reason = if e.kind() == io::ErrorKind::TimedOut && self.is_overdue(key) {
+                        CloseReason::TimedOut(crate::event::Deadline::Connect)
+                    } else {
+                        match self.connecting(key) {
+                            Some(connecting) => CloseReason::Connect(connect_error(&connecting.url, e)),
+                            None => return,
+                        }
+                    };
+                    return self.close(key, reason);
+                }
+            }
+        }
+    }
+
+    /// Begins to connect to one address.
+    fn begin_attempt(&mut self, conn: Key, addr: SocketAddr, options: &ConnectOptions) -> io::Result<Key> {
+        let stream = self.open_stream(addr, options)?;
+        let key = self.attempts.insert(Attempt { conn, stream, addr });
+        let Some(attempt) = self.attempts.get_mut(key) else { return Ok(key) };
+        match self.reactor.register(attempt.stream.source(), Token::Attempt(key.index()), Watch::Both) {
+            Ok(()) => Ok(key),
+            Err(e) => {
+                self.attempts.remove(key);
+                Err(e)
+            }
+        }
+    }
+
+    fn open_stream(&mut self, addr: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
+        #[cfg(feature = "sim")]
+        if let crate::reactor::Reactor::Sim(sim) = &mut self.reactor {
+            return sim.connect(addr).map(Stream::Mem);
+        }
+        Stream::connect_tcp(addr, options)
+    }
+
+    fn is_overdue(&mut self, key: Key) -> bool {
+        let now = self.now;
+        self.connecting(key).is_some_and(|connecting| connecting.deadline <= now)
+    }
+
+    /// The deadline of a connection that is being established: of all of it, of the lookup, or of the next attempt.
+    pub(crate) fn connect_overdue(&mut self, key: Key) {
+        let now = self.now;
+        let Some(connecting) = self.connecting(key) else { return };
+        match connecting.stage {
+            Stage::Racing { .. } => self.go_on_racing(key),
+            Stage::New | Stage::Resolving(..) if connecting.deadline <= now => {
+                self.close(key, CloseReason::TimedOut(crate::event::Deadline::Connect));
+            }
+            Stage::New => {}
+            Stage::Resolving(_, until) if until <= now => {
+                let e = resolve_error(&connecting.url, io::Error::new(io::ErrorKind::TimedOut, "no answer in time"));
+                self.close(key, CloseReason::Connect(e));
+            }
+            Stage::Resolving(_, until) => self.set_due(key, Due::Connect, until),
+        }
+    }
+
+    /// The system has something to tell of an attempt.
+    pub(crate) fn attempt_ready(&mut self, state: &mut S, slot: usize) {
+        let Some((attempt_key, attempt)) = self.attempts.at(slot) else { return };
+        let key = attempt.conn;
+        let addr = attempt.addr;
+        match attempt.stream.is_connected() {
+            // Readiness may be spurious.
+            Ok(false) => {}
+            Ok(true) => {
+                let Some(attempt) = self.attempts.remove(attempt_key) else { return };
+                self.established(state, key, attempt.stream, Some(addr), Some(attempt_key));
+            }
+            Err(e) => {
+                self.attempts.remove(attempt_key);
+                let now = self.instant();
+                let Some(connecting) = self.connecting(key) else { return };
+                if let Stage::Racing { race, attempts } = &mut connecting.stage {
+                    attempts.retain(|other| *other != attempt_key);
+                    race.handle_failed(addr, e, now);
+                }
+                self.go_on_racing(key);
+            }
+        }
+    }
+
+    /// The stream stands: gives it to its connection.
+    fn established(&mut self, state: &mut S, key: Key, stream: Stream, addr: Option<SocketAddr>, won: Option<Key>) {
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| !conn.flags.has(Flags::CLOSING)) else { return };
+        conn.remote = addr;
+        conn.flags.set(Flags::ESTABLISHED | Flags::WRITABLE | Flags::READABLE);
+        if let Io::Connecting(connecting) = std::mem::replace(&mut conn.io, Io::Stream(stream)) {
+            self.abandon(*connecting);
+        }
+        // An attempt is watched already, under its own token: from now on its events are the connection's.
+        let token = Token::Conn(key.index());
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.flags.set(Flags::WATCH_BOTH);
+        let Io::Stream(stream) = &mut conn.io else { return };
+        let watched = match won {
+            Some(_) => self.reactor.reregister(stream.source(), token, Watch::Both),
+            None => self.reactor.register(stream.source(), token, Watch::Both),
+        };
+        if let Err(e) = watched {
+            return self.close(key, CloseReason::Reset(e.kind()));
+        }
+        self.set_due(key, Due::Nothing, Moment::NEVER);
+        self.stats.connected += 1;
+        dispatch::call(state, self, key, Event::Connected);
+        self.settle(key);
+        // Bytes may have been queued before, and may have arrived by now.
+        if self.conns.get_mut(key).is_some_and(|conn| conn.output.is_some() && conn.flags.raise(Flags::DIRTY)) {
+            self.dirty.push(key);
+        }
+        self.make_ready(key);
+    }
+
+    fn connect_udp(&mut self, state: &mut S, key: Key, addr: SocketAddr) {
+        let Some(connecting) = self.connecting(key) else { return };
+        let url = connecting.url.clone();
+        let options = connecting.options.clone();
+        #[cfg(feature = "sim")]
+        let socket = match self.connect_sim_udp(addr) {
+            Some(socket) => socket,
+            None => Udp::connect(addr, &options),
+        };
+        #[cfg(not(feature = "sim"))]
+        let socket = Udp::connect(addr, &options);
+        match socket {
+            Ok(socket) => {
+                let Some(conn) = self.conns.get_mut(key) else { return };
+                conn.io = Io::Udp(Box::new(Datagrams::new(socket)));
+                conn.remote = Some(addr);
+                conn.flags.set(Flags::ESTABLISHED | Flags::WRITABLE);
+                if let Err(e) = self.register(key, Watch::Read) {
+                    return self.close(key, CloseReason::Connect(connect_error(&url, e)));
+                }
+                self.set_due(key, Due::Nothing, Moment::NEVER);
+                self.stats.connected += 1;
+                self.notify(key, Notice::Connected);
+            }
+            Err(e) => self.close(key, CloseReason::Connect(connect_error(&url, e))),
+        }
+        let _ = state;
+    }
+
+    /// Gives up what a connection was still doing to be established.
+    pub(crate) fn abandon(&mut self, connecting: Connecting) {
+        match connecting.stage {
+            Stage::New => {}
+            Stage::Resolving(ticket, _) => {
+                self.names.waiting.remove(&ticket);
+                if let Some(resolver) = &self.names.resolver {
+                    resolver.cancel(ticket);
+                }
+            }
+            Stage::Racing { attempts, .. } => {
+                for attempt in attempts {
+                    self.attempts.remove(attempt);
+                }
+            }
+        }
+    }
+}
+

@@ -1,0 +1,122 @@
+//! Snapshots of connections.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::id::ConnId;
+use crate::net::Address;
+use crate::time::Moment;
+
+use super::conn::{Conn, Flags, Io, Proto, Speaks};
+
+/// What a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnKind {
+    /// It accepts connections.
+    Listener,
+    /// A stream that a listener accepted, or that was taken over.
+    Accepted,
+    /// A stream to where we connected.
+    Outbound,
+    /// A UDP socket, bound or connected.
+    Udp,
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnState {
+    /// Being established.
+    Connecting,
+    /// Open.
+    Open,
+    /// Sending what is left.
+    Draining,
+    /// It ends with this turn.
+    Closing,
+}
+
+/// What is known of a connection: a copy, which does not change with it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ConnInfo {
+    /// Which it is.
+    pub id: ConnId,
+    /// What it is.
+    pub kind: ConnKind,
+    /// How far it is.
+    pub state: ConnState,
+    /// What is spoken on it: "tcp" for bare bytes, "udp", "http".
+    pub protocol: &'static str,
+    /// The listener that accepted it.
+    pub listener: Option<ConnId>,
+    /// Its own address.
+    pub local: Option<Address>,
+    /// The peer's address. None for Unix sockets.
+    pub remote: Option<SocketAddr>,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Bytes queued for the peer.
+    pub queued: usize,
+    /// Connections accepted, of a listener.
+    pub accepted: u64,
+    /// How long it has been open.
+    pub age: Duration,
+    /// Nothing is read from it now, by `pause_read`.
+    pub is_paused: bool,
+}
+
+impl ConnInfo {
+    pub(crate) fn of(id: ConnId, conn: &Conn, now: Moment) -> Self {
+        let kind = match &conn.io {
+            Io::Listener(_) => ConnKind::Listener,
+            Io::Udp(_) => ConnKind::Udp,
+            Io::Stream(_) | Io::Connecting(_) | Io::None if conn.flags.has(Flags::OUTBOUND) => ConnKind::Outbound,
+            Io::Stream(_) | Io::Connecting(_) | Io::None => ConnKind::Accepted,
+        };
+        let state = match &conn.io {
+            _ if conn.flags.has(Flags::CLOSING) => ConnState::Closing,
+            _ if conn.flags.has(Flags::DRAINING) => ConnState::Draining,
+            Io::Connecting(_) => ConnState::Connecting,
+            Io::Stream(_) | Io::Listener(_) | Io::Udp(_) | Io::None => ConnState::Open,
+        };
+        let (speaks, accepted) = match &conn.io {
+            Io::Listener(listening) => (listening.speaks, listening.accepted),
+            Io::Stream(_) | Io::Connecting(_) | Io::Udp(_) | Io::None => (conn.proto.speaks(), 0),
+        };
+        let protocol = match speaks {
+            Speaks::Raw if kind == ConnKind::Udp => "udp",
+            Speaks::Raw => "tcp",
+            #[cfg(feature = "http")]
+            Speaks::Http => "http",
+        };
+        Self {
+            id,
+            kind,
+            state,
+            protocol,
+            listener: conn.listener,
+            local: conn.local_addr(),
+            remote: conn.remote,
+            bytes_in: conn.bytes_in,
+            bytes_out: conn.bytes_out,
+            queued: conn.queued(),
+            accepted,
+            age: now.since(conn.opened_at),
+            is_paused: conn.flags.has(Flags::PAUSED),
+        }
+    }
+}
+
+impl Proto {
+    fn speaks(&self) -> Speaks {
+        match self {
+            Proto::Raw => Speaks::Raw,
+            #[cfg(feature = "http")]
+            Proto::Http(_) => Speaks::Http,
+        }
+    }
+}
