@@ -41,14 +41,16 @@ impl Drop for Folder {
 
 #[test]
 fn exit_codes_and_messages() {
+    /// Arguments, a variable, exit code, a part of stdout, a part of stderr.
+    type Row = (&'static str, (&'static str, &'static str), i32, &'static str, &'static str);
+
     let folder = Folder::new("codes");
     folder.write("own.toml", "");
     folder.write("bad.toml", "[htp]\nlisten = 1\n[http]\nroot = 3\n");
     folder.write("broken.toml", "[http\n");
     folder.write("rooted.toml", "http.root = 'nowhere'\n");
-    // (arguments, a variable, exit code, a part of stdout, a part of stderr)
     let none = ("UNUSED", "");
-    let table: &[(&str, (&str, &str), i32, &str, &str)] = &[
+    let table: &[Row] = &[
         ("--version", none, 0, concat!("vansire ", env!("CARGO_PKG_VERSION")), ""),
         ("--help", none, 0, "Examples:", ""),
         ("help check", none, 0, "Usage: vansire check", ""),

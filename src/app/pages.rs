@@ -1,8 +1,10 @@
 //! What the program answers by itself: the welcome page, and the shapes of its JSON.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
+
+use crate::app::reach::Reach;
+use crate::manager::{ConnInfo, ConnKind, ConnState, Stats};
+use crate::net::Address;
 
 /// The welcome page: one HTML file that needs nothing else, with the version in it. Built once, at the start.
 pub fn welcome() -> String {
@@ -30,7 +32,7 @@ impl Health {
 
 /// The body of `/api/v1/status`.
 #[derive(Debug, Clone, Serialize)]
-pub struct Status<'a> {
+pub struct Status {
     /// The program.
     pub name: &'static str,
     /// Its version.
@@ -48,7 +50,7 @@ pub struct Status<'a> {
     /// Bytes sent to peers since the start.
     pub bytes_out: u64,
     /// What is listened on.
-    pub listeners: Vec<Listener<'a>>,
+    pub listeners: Vec<Listener>,
     /// The event loop.
     #[serde(rename = "loop")]
     pub turns: Loop,
@@ -56,11 +58,27 @@ pub struct Status<'a> {
 
 /// A listener, in [`Status`].
 #[derive(Debug, Clone, Serialize)]
-pub struct Listener<'a> {
+pub struct Listener {
     /// Where, with the port the system gave.
-    pub url: Cow<'a, str>,
+    pub url: String,
     /// Who can reach it.
-    pub reach: Cow<'a, str>,
+    pub reach: String,
+}
+
+impl Listener {
+    /// That connection, if it is a listener.
+    pub fn of(info: &ConnInfo) -> Option<Self> {
+        let local = match (info.kind, &info.local) {
+            (ConnKind::Listener, Some(local)) => local,
+            _ => return None,
+        };
+        let url = match local {
+            Address::Inet(_) => format!("{}://{local}", info.protocol),
+            Address::Unix(_) if info.protocol == "tcp" => local.to_string(),
+            Address::Unix(_) => format!("{}+{local}", info.protocol),
+        };
+        Some(Self { url, reach: Reach::of(local).to_string() })
+    }
 }
 
 /// The event loop, in [`Status`]: counts since the start.
@@ -84,28 +102,45 @@ pub struct Loop {
     pub handler_panics_total: u64,
 }
 
+impl From<Stats> for Loop {
+    fn from(stats: Stats) -> Self {
+        Self {
+            turns_total: stats.turns,
+            accepted_total: stats.accepted,
+            accept_stalls_total: stats.accept_stalls,
+            requests_refused_total: stats.http_refused,
+            timeouts_total: stats.timeouts,
+            slow_consumers_total: stats.slow_consumers,
+            timers_fired_total: stats.timers_fired,
+            handler_panics_total: stats.handler_panics,
+        }
+    }
+}
+
 /// The body of `/api/v1/connections`.
 #[derive(Debug, Clone, Serialize)]
-pub struct Connections<'a> {
+pub struct Connections {
     /// Every connection, listeners too.
-    pub connections: Vec<Connection<'a>>,
+    pub connections: Vec<Connection>,
 }
 
 /// A connection, in [`Connections`].
 #[derive(Debug, Clone, Serialize)]
-pub struct Connection<'a> {
+pub struct Connection {
     /// Its id; never reused while the program runs.
-    pub id: Cow<'a, str>,
-    /// What it speaks: `http`, `tcp`, `listener`...
-    pub kind: Cow<'a, str>,
+    pub id: String,
+    /// `listener`, `accepted`, `outbound` or `udp`.
+    pub kind: &'static str,
+    /// What it speaks: `http`, `tcp`...
+    pub protocol: &'static str,
     /// The id of the listener that accepted it.
-    pub listener: Option<Cow<'a, str>>,
-    /// The peer.
-    pub remote: Option<Cow<'a, str>>,
+    pub listener: Option<String>,
+    /// The peer; none on Unix sockets.
+    pub remote: Option<String>,
     /// This end.
-    pub local: Option<Cow<'a, str>>,
-    /// `open`, `draining`...
-    pub state: Cow<'a, str>,
+    pub local: Option<String>,
+    /// `connecting`, `open`, `draining` or `closing`.
+    pub state: &'static str,
     /// Bytes read from the peer.
     pub bytes_in: u64,
     /// Bytes sent to the peer.
@@ -114,6 +149,35 @@ pub struct Connection<'a> {
     pub age_seconds: f64,
     /// Bytes that wait to be sent.
     pub queued: usize,
+}
+
+impl From<&ConnInfo> for Connection {
+    fn from(info: &ConnInfo) -> Self {
+        Self {
+            id: info.id.to_string(),
+            kind: match info.kind {
+                ConnKind::Listener => "listener",
+                ConnKind::Accepted => "accepted",
+                ConnKind::Outbound => "outbound",
+                ConnKind::Udp => "udp",
+            },
+            protocol: info.protocol,
+            listener: info.listener.map(|id| id.to_string()),
+            remote: info.remote.map(|remote| Address::Inet(remote).to_string()),
+            local: info.local.as_ref().map(Address::to_string),
+            state: match info.state {
+                ConnState::Connecting => "connecting",
+                ConnState::Open => "open",
+                ConnState::Draining => "draining",
+                ConnState::Closing => "closing",
+            },
+            bytes_in: info.bytes_in,
+            bytes_out: info.bytes_out,
+            // Milliseconds are enough, and shorter to read.
+            age_seconds: info.age.as_millis() as f64 / 1000.0,
+            queued: info.queued,
+        }
+    }
 }
 
 /// A shape as the bytes of a reply.
@@ -128,6 +192,7 @@ const PAGE: &str = include_str!("welcome.html");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Ctx, Event, Manager};
 
     fn text(shape: &impl Serialize) -> String {
         String::from_utf8(to_json(shape).expect("a shape")).expect("UTF-8")
@@ -168,26 +233,46 @@ mod tests {
     fn connections() {
         let accepted = Connection {
             id: "7.1".into(),
-            kind: "http".into(),
+            kind: "accepted",
+            protocol: "http",
             listener: Some("1.1".into()),
             remote: Some("127.0.0.1:40000".into()),
             local: Some("127.0.0.1:8080".into()),
-            state: "open".into(),
+            state: "open",
             bytes_in: 10,
             bytes_out: 20,
             age_seconds: 1.5,
             queued: 3,
         };
-        let listener = Connection { listener: None, remote: None, ..accepted.clone() };
+        let unix = Connection { remote: None, local: Some("unix:/run/v.sock".into()), ..accepted.clone() };
         assert_eq!(
-            text(&Connections { connections: vec![accepted, listener] }),
+            text(&Connections { connections: vec![accepted, unix] }),
             concat!(
-                r#"{"connections":[{"id":"7.1","kind":"http","listener":"1.1","remote":"127.0.0.1:40000","#,
-                r#""local":"127.0.0.1:8080","state":"open","bytes_in":10,"bytes_out":20,"age_seconds":1.5,"queued":3},"#,
-                r#"{"id":"7.1","kind":"http","listener":null,"remote":null,"#,
-                r#""local":"127.0.0.1:8080","state":"open","bytes_in":10,"bytes_out":20,"age_seconds":1.5,"queued":3}]}"#
+                r#"{"connections":[{"id":"7.1","kind":"accepted","protocol":"http","listener":"1.1","#,
+                r#""remote":"127.0.0.1:40000","local":"127.0.0.1:8080","state":"open","#,
+                r#""bytes_in":10,"bytes_out":20,"age_seconds":1.5,"queued":3},"#,
+                r#"{"id":"7.1","kind":"accepted","protocol":"http","listener":"1.1","#,
+                r#""remote":null,"local":"unix:/run/v.sock","state":"open","#,
+                r#""bytes_in":10,"bytes_out":20,"age_seconds":1.5,"queued":3}]}"#
             )
         );
+    }
+
+    #[test]
+    fn a_listener_is_shown_with_its_real_port_and_its_reach() {
+        let mut manager = Manager::new(()).expect("a manager");
+        let mut net = manager.net();
+        let id = net.listen("http://127.0.0.1:0", |_: &mut Ctx<'_, ()>, _: Event<'_>| {}).expect("a free port");
+        let info = net.info(id).expect("the listener");
+        let port = info.local.as_ref().and_then(Address::port).expect("a port");
+        let listener = Listener::of(&info).expect("a listener");
+        assert_eq!(listener.url, format!("http://127.0.0.1:{port}"));
+        assert_eq!(listener.reach, "this machine only");
+        let shown = Connection::from(&info);
+        assert_eq!((shown.kind, shown.protocol, shown.state), ("listener", "http", "open"));
+        assert_eq!((shown.id, shown.local), (id.to_string(), Some(format!("127.0.0.1:{port}"))));
+        let udp = net.listen("udp://127.0.0.1:0", |_: &mut Ctx<'_, ()>, _: Event<'_>| {}).expect("a free port");
+        assert!(Listener::of(&net.info(udp).expect("the socket")).is_none());
     }
 
     #[test]
