@@ -68,7 +68,7 @@ fn encode_text(bencher: Bencher<'_, '_>) {
     let mut out = Vec::with_capacity(4096);
     bencher.bench_local(|| {
         out.clear();
-        encode_reply(&mut out, Response::text(200, black_box("Hello, world!")), &to).is_ok()
+        encode_reply(&mut out, &Response::text(200, black_box("Hello, world!")), &to).is_ok()
     });
 }
 
@@ -109,7 +109,7 @@ fn get(bencher: Bencher<'_, '_>, size: Size) {
                 keep_alive: head.keep_alive(),
                 date: DATE,
             };
-            if encode_reply(&mut out, Response::text(200, "Hello, world!"), &to).is_err() {
+            if encode_reply(&mut out, &Response::text(200, "Hello, world!"), &to).is_err() {
                 unreachable!();
             }
             rest = &rest[used..];
