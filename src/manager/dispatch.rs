@@ -39,15 +39,10 @@ impl HandlerPanic<'_> {
 pub(crate) fn call<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<'_>) {
     let Some(conn) = core.conns.get_mut(key) else { return };
     if conn.flags.raise(Flags::OPENED) && !matches!(event, Event::Opened) {
-        run_handler(state, core, key, Event::Opened);
+        call_first(state, core, key);
     }
-    run_handler(state, core, key, event);
-}
-
-fn run_handler<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<'_>) {
     let Some(conn) = core.conns.get(key) else { return };
-    let own = conn.handler;
-    let handler = if own == HandlerRef::NONE { core.default_handler } else { own };
+    let handler = if conn.handler == HandlerRef::NONE { core.default_handler } else { conn.handler };
     let Some(Stored::Handler(mut f)) = core.handlers.take(handler) else { return };
     let name = event.name();
     let now = core.instant();
@@ -55,14 +50,18 @@ fn run_handler<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<'_>)
     let result = catch_unwind(AssertUnwindSafe(|| {
         f(&mut Ctx { state, net: Net { core }, conn: id, now }, event);
     }));
-    let released = core.handlers.put_back(handler, Stored::Handler(f));
+    if let Some(released) = core.handlers.put_back(handler, Stored::Handler(f)) {
+        drop_user(state, core, Some(released));
+    }
     if let Err(payload) = result {
         core.close(key, CloseReason::HandlerPanicked);
         report(state, core, HandlerPanic { conn: Some(id), timer: None, event: name, payload: &*payload });
     }
-    if released.is_some() {
-        drop_user(state, core, released);
-    }
+}
+
+#[cold]
+fn call_first<S>(state: &mut S, core: &mut Core<S>, key: Key) {
+    call(state, core, key, Event::Opened);
 }
 
 /// Runs a timer's callback.

@@ -199,6 +199,13 @@ impl<S> Core<S> {
 
     /// Uses what it can of the connection's input; returns how much that was.
     pub(crate) fn serve_http(&mut self, state: &mut S, key: Key, bytes: &[u8]) -> usize {
+        let mut space = self.header_space.take().unwrap_or_default();
+        let used = self.serve_requests(state, key, bytes, &mut space);
+        self.header_space = Some(space);
+        used
+    }
+
+    fn serve_requests(&mut self, state: &mut S, key: Key, bytes: &[u8], space: &mut HeaderSpace) -> usize {
         let mut used = 0;
         let mut served = 0;
         loop {
@@ -230,8 +237,7 @@ impl<S> Core<S> {
                 used += self.take_body(state, key, &bytes[used..]);
                 continue;
             }
-            let mut space = HeaderSpace::new();
-            match head::parse(&bytes[used..], &mut http.scan, &limits, &mut space) {
+            match head::parse(&bytes[used..], &mut http.scan, &limits, space) {
                 Ok(None) => return used,
                 Ok(Some((head, len))) => {
                     used += len;
@@ -406,7 +412,7 @@ impl<S> Core<S> {
             Reply::None => {
                 self.stats.http_unanswered += 1;
                 let status = if handled { 500 } else { 404 };
-                self.reply(key, 0, Response::text(status, "No answer.\n"));
+                self.reply(key, 0, &Response::text(status, "No answer.\n"));
             }
         }
     }
@@ -438,7 +444,7 @@ impl<S> Core<S> {
     }
 
     /// Answers the request `seq` (0: whichever is unanswered) of a connection.
-    fn reply(&mut self, key: Key, seq: u32, response: Response<'_>) -> Sent {
+    fn reply(&mut self, key: Key, seq: u32, response: &Response<'_>) -> Sent {
         let mut shared = None;
         let sent = self.begin_reply(key, seq, |out, to| {
             let (encoded, body) = encode::encode_reply(out, response, to).ok()?;
@@ -628,7 +634,7 @@ impl<S> Net<'_, S> {
     /// `HttpHead` refuses the body: `HttpRequest` does not come.
     pub fn reply(&mut self, to: impl Into<ReplyId>, response: Response<'_>) -> Sent {
         let to = to.into();
-        self.core.reply(to.conn.0, to.seq, response)
+        self.core.reply(to.conn.0, to.seq, &response)
     }
 
     /// Promises to answer the connection's request later. Requests behind it wait, unread.

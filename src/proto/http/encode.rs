@@ -68,20 +68,18 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 /// Appends a whole reply, but for a shared body, which is handed back to be queued behind it.
 pub fn encode_reply(
     out: &mut Vec<u8>,
-    r: Response<'_>,
+    r: &Response<'_>,
     to: &ReplyTo<'_>,
 ) -> Result<(Encoded, Option<Bytes>), EncodeError> {
-    let encoded = encode_head(out, &r, to, Framing::Length(r.body_len() as u64))?;
-    if encoded.framing.is_none() {
-        return Ok((encoded, None));
-    }
-    match r.into_body() {
+    let encoded = encode_head(out, r, to, Framing::Length(r.body_len() as u64))?;
+    match r.the_body() {
+        _ if encoded.framing.is_none() => Ok((encoded, None)),
         Body::None => Ok((encoded, None)),
         Body::Slice(body) => {
             out.extend_from_slice(body);
             Ok((encoded, None))
         }
-        Body::Shared(body) => Ok((encoded, Some(body))),
+        Body::Shared(body) => Ok((encoded, Some(body.clone()))),
     }
 }
 
@@ -349,7 +347,7 @@ mod tests {
 
     fn reply(r: Response<'_>, to: &ReplyTo<'_>) -> String {
         let mut out = Vec::new();
-        let (_, shared) = encode_reply(&mut out, r, to).unwrap();
+        let (_, shared) = encode_reply(&mut out, &r, to).unwrap();
         out.extend_from_slice(&shared.unwrap_or_default());
         String::from_utf8(out).unwrap().replace("Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "D\r\n").replace("\r\n", "|")
     }
@@ -495,7 +493,7 @@ mod tests {
     fn e5_a_body_is_sent_byte_for_byte() {
         let body: Vec<u8> = (0..=255).collect();
         let mut out = Vec::new();
-        encode_reply(&mut out, Response::new(200).body(&body), &GET).unwrap();
+        encode_reply(&mut out, &Response::new(200).body(&body), &GET).unwrap();
         assert!(out.ends_with(&body));
         assert!(out.windows(21).any(|w| w == b"Content-Length: 256\r\n"));
     }
@@ -588,7 +586,7 @@ mod tests {
         ];
         for (name, response, to, expected) in table {
             let mut out = b"before".to_vec();
-            assert_eq!(encode_reply(&mut out, response, &to).map(|_| ()), Err(expected), "{name}");
+            assert_eq!(encode_reply(&mut out, &response, &to).map(|_| ()), Err(expected), "{name}");
             assert_eq!(out, b"before", "{name}");
         }
     }
