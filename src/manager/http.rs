@@ -93,8 +93,10 @@ struct Bits {
     head_request: bool,
     /// The handler runs below `serve_http`, which draws the consequences of a reply itself.
     busy: bool,
-    /// The request has a body that has not come whole.
+    /// The request has a body, of which not all is used.
     body_pending: bool,
+    /// The client waits for 100 before it sends the body.
+    expects: bool,
     /// `HttpHead` is being told: the body can be chosen.
     choosing: bool,
     /// An event stream: silence is no failure.
@@ -165,9 +167,19 @@ impl HttpConn {
         self.reply == Reply::Done
     }
 
+    /// A request has come and is not done with.
+    fn is_in_request(&self) -> bool {
+        self.bits.busy || self.phase != Phase::Head
+    }
+
     /// There is a request, and its reply has not begun.
     fn is_asked(&self) -> bool {
-        (self.bits.busy || self.phase != Phase::Head) && matches!(self.reply, Reply::None | Reply::Deferred)
+        self.is_in_request() && matches!(self.reply, Reply::None | Reply::Deferred)
+    }
+
+    /// All of the body is used, and the handler has not been told that the request is whole.
+    fn has_body_end(&self) -> bool {
+        self.phase == Phase::Body && !self.bits.body_pending
     }
 }
 
@@ -203,7 +215,7 @@ impl<S> Core<S> {
                 // The connection is on its way out: what else the peer sent is nothing to us.
                 return bytes.len();
             }
-            if used == bytes.len() {
+            if used == bytes.len() && !conn.http().is_some_and(|http| http.has_body_end()) {
                 return used;
             }
             let over = served >= conn.limits.turn_messages;
@@ -269,6 +281,7 @@ impl<S> Core<S> {
         dispatch::call(state, self, key, Event::HttpHead(&Request::new(*head, &[], remote)));
 
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else { return 0 };
+        let is_paused = conn.flags.has(Flags::PAUSED);
         let Some(http) = conn.http() else { return 0 };
         http.bits.choosing = false;
         // `Net::body` leaves the choice in a box only where it is not the default.
@@ -289,18 +302,10 @@ impl<S> Core<S> {
                 return 0;
             }
         };
-        if !http.bits.body_pending {
+        let is_plain = len == Some(0) || matches!(choice, Choice::Collect(_));
+        if is_plain && !is_paused && !http.bits.body_pending {
             let len = len.unwrap_or(0) as usize;
-            let body = match choice {
-                Choice::Collect(_) => &rest[..len],
-                Choice::Stream => {
-                    if len > 0 {
-                        dispatch::call(state, self, key, Event::HttpBody(&rest[..len]));
-                    }
-                    &[]
-                }
-            };
-            self.complete(state, key, &Request::new(*head, body, remote));
+            self.complete(state, key, &Request::new(*head, &rest[..len], remote));
             return len;
         }
         let room = match (choice, len) {
@@ -308,12 +313,11 @@ impl<S> Core<S> {
             _ => 0,
         };
         let head_bytes = head.raw().to_vec();
-        http.body = Some(Box::new(Incoming { head: head_bytes, bytes: Vec::with_capacity(room), decoder, choice }));
         http.phase = Phase::Body;
         http.bits.busy = false;
-        if head.expect() == Expect::Continue && rest.is_empty() && http.reply == Reply::None {
-            self.send(key, encode::CONTINUE);
-        }
+        http.bits.body_pending = !decoder.is_done();
+        http.bits.expects = head.expect() == Expect::Continue;
+        http.body = Some(Box::new(Incoming { head: head_bytes, bytes: Vec::with_capacity(room), decoder, choice }));
         0
     }
 
@@ -325,7 +329,10 @@ impl<S> Core<S> {
             if !conn.takes_input() {
                 return bytes.len() - rest.len();
             }
-            let Some(incoming) = conn.http().and_then(|http| http.body.as_deref_mut()) else { return bytes.len() };
+            let Some(http) = conn.http() else { return bytes.len() };
+            // RFC 9110 §10.1.1: no 100 to a client that did not wait for it.
+            http.bits.expects &= bytes.is_empty();
+            let Some(incoming) = http.body.as_deref_mut() else { return bytes.len() };
             let piece = match incoming.decoder.next(&mut rest) {
                 Ok(piece) => piece,
                 Err(e) => {
@@ -333,6 +340,7 @@ impl<S> Core<S> {
                     return bytes.len();
                 }
             };
+            http.bits.body_pending = !incoming.decoder.is_done();
             match (piece, incoming.choice) {
                 (Piece::NeedMore, _) => return bytes.len() - rest.len(),
                 (Piece::End, _) => {
@@ -347,9 +355,18 @@ impl<S> Core<S> {
                     let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else {
                         return bytes.len();
                     };
-                    if conn.http().is_some_and(|http| http.is_replied()) {
-                        self.drain(key);
-                        return bytes.len();
+                    let Some(http) = conn.http() else { return bytes.len() };
+                    match (http.is_replied(), http.bits.body_pending) {
+                        (false, _) => {}
+                        // Nobody will read the rest.
+                        (true, true) => {
+                            self.drain(key);
+                            return bytes.len();
+                        }
+                        (true, false) => {
+                            self.finish_reply(key);
+                            return bytes.len() - rest.len();
+                        }
                     }
                 }
             }
@@ -368,7 +385,6 @@ impl<S> Core<S> {
         let remote = conn.remote;
         let Some(http) = conn.http() else { return };
         let Some(incoming) = http.body.take() else { return };
-        http.bits.body_pending = false;
         http.bits.busy = true;
         let mut space = HeaderSpace::new();
         // It was parsed and accepted under the limits of its time; those do not shrink afterwards.
@@ -382,7 +398,6 @@ impl<S> Core<S> {
     /// The request is whole: has it answered, now or later.
     fn complete(&mut self, state: &mut S, key: Key, request: &Request<'_>) {
         let Some(http) = self.http_mut(key) else { return };
-        http.bits.body_pending = false;
         if !http.is_replied() {
             http.phase = Phase::Answer;
             dispatch::call(state, self, key, Event::HttpRequest(request));
@@ -406,9 +421,16 @@ impl<S> Core<S> {
     fn refuse(&mut self, key: Key, status: u16, why: &dyn std::fmt::Display) {
         self.stats.http_refused += 1;
         let date = *self.date.get(self.now, &self.clock);
-        let silent = self.http_mut(key).is_none_or(|http| http.phase != Phase::Head && http.bits.head_request);
-        let text = if silent { String::new() } else { why.to_string() };
-        self.queue(key, |output| encode::refusal(output.tail(), status, &text, &date));
+        let Some(http) = self.http_mut(key) else { return };
+        let is_head = http.is_in_request() && http.bits.head_request;
+        match http.reply {
+            Reply::None | Reply::Deferred => {
+                let text = if is_head { String::new() } else { why.to_string() };
+                self.queue(key, |output| encode::refusal(output.tail(), status, &text, &date));
+            }
+            // A second head would be taken for a part of the body. That the reply never ends must say enough.
+            Reply::Chunked | Reply::UntilClose | Reply::Bodiless | Reply::Done => {}
+        }
         if let Some(conn) = self.conns.get_mut(key) {
             if conn.reason.is_none() {
                 conn.reason = Some(Box::new(CloseReason::Protocol(format!("{status}: {why}").into())));
@@ -486,9 +508,9 @@ impl<S> Core<S> {
             return;
         }
         match http.phase {
-            Phase::Answer => self.finish_reply(key),
             // Answered from elsewhere before the body came.
-            Phase::Body => self.drain(key),
+            Phase::Body if http.bits.body_pending => self.drain(key),
+            Phase::Body | Phase::Answer => self.finish_reply(key),
             Phase::Head => {}
         }
     }
@@ -499,6 +521,7 @@ impl<S> Core<S> {
         let Some(http) = conn.http() else { return };
         http.phase = Phase::Head;
         http.reply = Reply::None;
+        http.body = None;
         http.bits.busy = false;
         http.bits.endless = false;
         if !http.bits.keep_alive {
@@ -527,6 +550,11 @@ impl<S> Core<S> {
         if ended && http.phase != Phase::Answer {
             // RFC 9112 §8: a body cut short is never whole, and nothing more will come.
             return self.close_after_output(key, CloseReason::Peer);
+        }
+        if http.bits.expects && http.bits.body_pending && !paused && !kept && http.is_asked() {
+            http.bits.expects = false;
+            self.send(key, encode::CONTINUE);
+            return self.settle_http(key);
         }
         let due = match http.phase {
             _ if queued > 0 => Due::Rate,
