@@ -103,26 +103,26 @@ choose() {
 
 build() {
     say "building"
-    local -a bins=(floor load table) args
-    local name features=
-    for name in "${servers[@]}"; do
-        [[ $name =~ ^(ours|hyper|actix|may)$ ]] || continue
-        if [ "$name" = ours ] && [ ! -e src/bin/ours.rs ] && [ ! -e src/bin/ours/main.rs ]; then
-            without ours "src/bin/ours.rs is not there"
-            continue
-        fi
-        bins+=("$name")
-        features+=$name,
-    done
-    mapfile -t args < <(printf -- '--bin\n%s\n' "${bins[@]}")
-    cargo_build --features "$features" "${args[@]}" && return
-    say "not everything builds: trying one by one"
-    for name in "${bins[@]}"; do
-        case $name in
-        floor | load | table) cargo_build --bin "$name" || die "$name cannot be built: see $work/build.log" ;;
-        *) cargo_build --features "$name" --bin "$name" || without "$name" "cannot be built: $(grep -m1 ^error "$work/build.log")" ;;
-        esac
-    done
+    local name
+    # All peers whoever takes part, always with the same features, and vansire apart from them: cargo then builds again
+    # only what has changed.
+    if ! cargo_build --features hyper,actix,may --bin floor --bin load --bin table --bin hyper --bin actix --bin may; then
+        say "not everything builds: trying one by one"
+        for name in floor load table; do
+            cargo_build --bin "$name" || die "$name cannot be built: see $work/build.log"
+        done
+        for name in hyper actix may; do build_one "$name"; done
+    fi
+    if [ -e src/bin/ours.rs ] || [ -e src/bin/ours/main.rs ]; then
+        build_one ours
+    elif wanted ours; then
+        without ours "src/bin/ours.rs is not there"
+    fi
+}
+
+build_one() {
+    wanted "$1" || return 0
+    cargo_build --features "$1" --bin "$1" || without "$1" "cannot be built: $(grep -m1 ^error "$work/build.log" || true)"
 }
 
 cargo_build() {
@@ -213,6 +213,7 @@ measure() {
         printf '{"round":%s,"server":"%s","row":"%s","result":%s}\n' "$round" "$server" "$row" "$(<"$out")" >>"$results"
     else
         load_pid=
+        kill -0 "$server_pid" 2>/dev/null || echo "the server ended: $(last_line "$work/$server.log")" >>"$err"
         skip "$server" "$row" "$(last_line "$err" | sed 's/^load: //')"
     fi
     stop
