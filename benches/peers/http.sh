@@ -26,7 +26,7 @@ nginx=
 next_port=18100
 # The processes that run now.
 server_pid=
-server_pids=
+server_pids=()
 load_pid=
 
 main() {
@@ -151,9 +151,9 @@ install_nginx() {
     done
     mkdir -p "$work/nginx"
     (
-        cd "$work/nginx"
-        apt-get download nginx || { apt-get update && apt-get download nginx; }
-        dpkg-deb -x nginx_*.deb .
+        cd "$work/nginx" &&
+            { apt-get download nginx || { apt-get update && apt-get download nginx; }; } &&
+            dpkg-deb -x nginx_*.deb .
     ) || return
     "$work/nginx/usr/sbin/nginx" -v && nginx=$work/nginx/usr/sbin/nginx
 }
@@ -205,7 +205,7 @@ measure() {
         return
     fi
     # In the background and waited for, so that a signal ends the run at once.
-    taskset -c "$load_cpu" "$bin/load" --addr "$addr" --pid "$server_pids" "${args[@]}" >"$out" 2>"$err" &
+    taskset -c "$load_cpu" "$bin/load" --addr "$addr" --pid "$(IFS=, && echo "${server_pids[*]}")" "${args[@]}" >"$out" 2>"$err" &
     load_pid=$!
     if wait "$load_pid"; then
         load_pid=
@@ -236,13 +236,13 @@ start() {
     esac
     taskset -c "$server_cpu" "${command[@]}" >"$log" 2>&1 &
     server_pid=$!
-    server_pids=$server_pid
+    server_pids=("$server_pid")
     local try
     for ((try = 0; try < 200; try++)); do
         kill -0 "$server_pid" 2>/dev/null || return
         if answer=$(curl -sS --max-time 2 -w ' %{http_code}' "http://$addr/" 2>>"$work/curl.log"); then
             # A master may have started workers, which do the work.
-            server_pids=$(children "$server_pid" | paste -sd,)
+            mapfile -t server_pids < <(children "$server_pid")
             [ "$answer" = "Hello, World! 200" ] && return
             echo "not the answer that was expected: $answer" >>"$log"
             return 1
@@ -302,13 +302,13 @@ stop() {
     local pid try
     kill -TERM "$server_pid" 2>/dev/null || true
     for ((try = 0; try < 60; try++)); do
-        kill -0 ${server_pids//,/ } 2>/dev/null || break
+        kill -0 "${server_pids[@]}" 2>/dev/null || break
         sleep 0.05
     done
-    for pid in ${server_pids//,/ }; do kill -KILL "$pid" 2>/dev/null || true; done
+    for pid in "${server_pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
     wait "$server_pid" 2>/dev/null || true
     server_pid=
-    server_pids=
+    server_pids=()
 }
 
 cleanup() {
