@@ -135,11 +135,10 @@ impl<S> Core<S> {
 
     /// Puts a connection into the ready queue, once.
     pub(crate) fn make_ready(&mut self, key: Key) {
-        if let Some(conn) = self.conns.get_mut(key) {
-            if conn.flags.raise(Flags::QUEUED) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && conn.flags.raise(Flags::QUEUED) {
                 self.ready.push_back(key.index() as u32);
             }
-        }
     }
 
     /// Queues bytes for a stream's peer.
