@@ -449,7 +449,7 @@ impl<S> Core<S> {
             Due::Linger => self.close(key, CloseReason::Local),
             Due::Drain => self.close(key, CloseReason::TimedOut(crate::event::Deadline::Drain)),
             #[cfg(feature = "http")]
-            Due::Head | Due::Idle | Due::Reply | Due::Rate => self.http_overdue(key, due),
+            Due::Head | Due::Idle | Due::Reply | Due::Rate | Due::Output => self.http_overdue(key, due),
         }
     }
 }

@@ -203,6 +203,15 @@ impl Client {
         }
     }
 
+    /// Takes at most this much of what has come.
+    pub(crate) fn receive_some(&mut self, most: usize) {
+        let mut room = vec![0; most];
+        match self.stream.read(&mut room) {
+            Ok(n) => self.got.extend_from_slice(&room[..n]),
+            Err(e) => assert_eq!(e.kind(), ErrorKind::WouldBlock, "{e}"),
+        }
+    }
+
     /// What has come and was not taken, for failure messages and exact comparisons.
     pub(crate) fn shown(&self) -> String {
         String::from_utf8_lossy(&self.got).into_owned()
