@@ -3,9 +3,10 @@
 use std::hint::black_box;
 
 use divan::{AllocProfiler, Bencher};
+use vansire::proto::http::body::BodyDecoder;
 use vansire::proto::http::encode::{ReplyTo, encode_reply};
 use vansire::proto::http::head::{HeaderSpace, Scan, parse};
-use vansire::proto::http::{HeadLimits, Response, Version};
+use vansire::proto::http::{BodyLen, HeadLimits, Response, Version};
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
@@ -67,7 +68,24 @@ fn encode_text(bencher: Bencher<'_, '_>) {
     let mut out = Vec::with_capacity(4096);
     bencher.bench_local(|| {
         out.clear();
-        encode_reply(&mut out, Response::text(200, black_box("Hello, world!")), &to).is_ok()
+        encode_reply(&mut out, &Response::text(200, black_box("Hello, world!")), &to).is_ok()
+    });
+}
+
+/// A body in chunks of one byte, the dearest there is, in one piece and byte by byte.
+#[divan::bench(args = [usize::MAX, 1])]
+fn decode_20000_chunks(bencher: Bencher<'_, '_>, piece: usize) {
+    let bytes = [b"1\r\nx\r\n".repeat(20_000), b"0\r\n\r\n".to_vec()].concat();
+    let mut body = Vec::with_capacity(20_000);
+    bencher.counter(divan::counter::BytesCount::new(bytes.len())).bench_local(|| {
+        body.clear();
+        let Ok(mut decoder) = BodyDecoder::new(BodyLen::Chunked, 20_000) else { unreachable!() };
+        for mut input in bytes.chunks(piece) {
+            if decoder.collect(&mut input, &mut body).is_err() {
+                unreachable!();
+            }
+        }
+        decoder.is_done()
     });
 }
 
@@ -91,7 +109,7 @@ fn get(bencher: Bencher<'_, '_>, size: Size) {
                 keep_alive: head.keep_alive(),
                 date: DATE,
             };
-            if encode_reply(&mut out, Response::text(200, "Hello, world!"), &to).is_err() {
+            if encode_reply(&mut out, &Response::text(200, "Hello, world!"), &to).is_err() {
                 unreachable!();
             }
             rest = &rest[used..];

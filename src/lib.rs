@@ -24,6 +24,9 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(feature = "app")]
+#[doc(hidden)]
+pub mod app;
 mod buf;
 mod error;
 mod event;

@@ -322,7 +322,8 @@ limits! {
     linger_timeout: Duration = Duration::from_secs(2);
     /// Bytes per second that a peer must send or take while a message is under way; 0 lets it dawdle. Default: 100.
     rate_floor: u32 = 100;
-    /// The time before `rate_floor` is asked for. Default: 10 s.
+    /// The time over which `rate_floor` is asked for. Default: 10 s. For what a peer takes it is six times as long: the
+    /// system's buffers hide the progress of a slow reader.
     rate_grace: Duration = Duration::from_secs(10);
     /// Bytes of an HTTP head, request line and headers together; above it the answer is 431. Default: 16 KiB.
     head_max: usize = 16 * KIB;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The program: see `vansire --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vansire::app::main()
+}

@@ -112,9 +112,12 @@ pub(crate) enum Due {
     Idle,
     #[cfg(feature = "http")]
     Reply,
-    /// The end of a window over which the rate is measured.
+    /// The end of a window over which the rate is measured at which input comes.
     #[cfg(feature = "http")]
     Rate,
+    /// The same, of output that leaves.
+    #[cfg(feature = "http")]
+    Output,
 }
 
 impl Due {
@@ -130,7 +133,7 @@ impl Due {
             #[cfg(feature = "http")]
             Due::Reply => Some(Deadline::Reply),
             #[cfg(feature = "http")]
-            Due::Rate => Some(Deadline::Rate),
+            Due::Rate | Due::Output => Some(Deadline::Rate),
         }
     }
 }

@@ -49,8 +49,13 @@ pub(crate) struct Core<S> {
     pub(crate) clock: Clock,
     /// The time of this turn.
     pub(crate) now: Moment,
+    /// The same, as handlers are told it.
+    pub(crate) instant: Instant,
     #[cfg(feature = "http")]
     pub(crate) date: DateCache,
+    /// Room for the headers of the request that is being parsed. Out while handlers borrow from it.
+    #[cfg(feature = "http")]
+    pub(crate) header_space: Option<Box<crate::proto::http::head::HeaderSpace>>,
 
     pub(crate) limits: Rc<Limits>,
     pub(crate) pool: Pool,
@@ -93,8 +98,16 @@ pub(crate) enum Stop {
 }
 
 impl<S> Core<S> {
+    /// Takes the time anew.
+    pub(crate) fn tick(&mut self) {
+        self.now = self.clock.now();
+        self.instant = self.clock.instant(self.now);
+    }
+
+    /// The time of this turn.
+    #[inline]
     pub(crate) fn instant(&self) -> Instant {
-        self.clock.instant(self.now)
+        self.instant
     }
 
     /// Stores a connection and tells the other threads' half that it lives.
@@ -120,11 +133,10 @@ impl<S> Core<S> {
 
     /// Puts a connection into the ready queue, once.
     pub(crate) fn make_ready(&mut self, key: Key) {
-        if let Some(conn) = self.conns.get_mut(key) {
-            if conn.flags.raise(Flags::QUEUED) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && conn.flags.raise(Flags::QUEUED) {
                 self.ready.push_back(key.index() as u32);
             }
-        }
     }
 
     /// Queues bytes for a stream's peer.

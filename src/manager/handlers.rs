@@ -90,20 +90,19 @@ impl<S> Handlers<S> {
     }
 
     /// Takes a handler or a factory out to run it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, handler: HandlerRef) -> Option<Stored<S>> {
         self.slots.get_mut(handler.0 as usize)?.stored.take()
     }
 
     /// Puts it back, unless its last user went away while it ran: then the caller drops it.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub(crate) fn put_back(&mut self, handler: HandlerRef, stored: Stored<S>) -> Option<Stored<S>> {
         match self.slots.get_mut(handler.0 as usize) {
             Some(slot) if slot.users > 0 => {
-                // Only what is out comes back, so this drops nothing.
-                slot.stored = Some(stored);
-                None
+                // Only what is out comes back: there is nothing to drop here.
+                slot.stored.replace(stored)
             }
             Some(_) => {
                 self.free.push(handler.0);

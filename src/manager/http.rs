@@ -93,12 +93,16 @@ struct Bits {
     head_request: bool,
     /// The handler runs below `serve_http`, which draws the consequences of a reply itself.
     busy: bool,
-    /// The request has a body that has not come whole.
+    /// The request has a body, of which not all is used.
     body_pending: bool,
+    /// The client waits for 100 before it sends the body.
+    expects: bool,
     /// `HttpHead` is being told: the body can be chosen.
     choosing: bool,
     /// An event stream: silence is no failure.
     endless: bool,
+    /// Input was thrown away: more may be on its way, which would make a close a reset.
+    unread: bool,
 }
 
 /// A body that comes in pieces.
@@ -129,6 +133,10 @@ impl Choice {
 /// Room for a body is made as it comes, this much at first: an announced length is no reason to believe it.
 const BODY_ROOM: usize = 64 * 1024;
 
+/// The system's buffers let go of output in steps of up to some megabytes, so that a slow reader seems to take nothing for
+/// long: it has this many times `Limits::rate_grace`.
+const OUTPUT_WINDOWS: u32 = 6;
+
 impl HttpConn {
     pub(crate) fn new() -> Self {
         Self {
@@ -149,7 +157,7 @@ impl HttpConn {
 
     /// No part of a request is on its way, as far as we know.
     pub(crate) fn is_at_rest(&self) -> bool {
-        !self.bits.body_pending
+        !self.bits.body_pending && !self.bits.unread
     }
 
     fn begin(&mut self, head: &Head<'_>) {
@@ -165,9 +173,19 @@ impl HttpConn {
         self.reply == Reply::Done
     }
 
+    /// A request has come and is not done with.
+    fn is_in_request(&self) -> bool {
+        self.bits.busy || self.phase != Phase::Head
+    }
+
     /// There is a request, and its reply has not begun.
     fn is_asked(&self) -> bool {
-        (self.bits.busy || self.phase != Phase::Head) && matches!(self.reply, Reply::None | Reply::Deferred)
+        self.is_in_request() && matches!(self.reply, Reply::None | Reply::Deferred)
+    }
+
+    /// All of the body is used, and the handler has not been told that the request is whole.
+    fn has_body_end(&self) -> bool {
+        self.phase == Phase::Body && !self.bits.body_pending
     }
 }
 
@@ -187,6 +205,13 @@ impl<S> Core<S> {
 
     /// Uses what it can of the connection's input; returns how much that was.
     pub(crate) fn serve_http(&mut self, state: &mut S, key: Key, bytes: &[u8]) -> usize {
+        let mut space = self.header_space.take().unwrap_or_default();
+        let used = self.serve_requests(state, key, bytes, &mut space);
+        self.header_space = Some(space);
+        used
+    }
+
+    fn serve_requests(&mut self, state: &mut S, key: Key, bytes: &[u8], space: &mut HeaderSpace) -> usize {
         let mut used = 0;
         let mut served = 0;
         loop {
@@ -194,9 +219,12 @@ impl<S> Core<S> {
             conn.flags.clear(Flags::BACKLOG);
             if !conn.takes_output() {
                 // The connection is on its way out: what else the peer sent is nothing to us.
+                if let Some(http) = conn.http() {
+                    http.bits.unread |= used < bytes.len();
+                }
                 return bytes.len();
             }
-            if used == bytes.len() {
+            if used == bytes.len() && !conn.http().is_some_and(|http| http.has_body_end()) {
                 return used;
             }
             let over = served >= conn.limits.turn_messages;
@@ -218,8 +246,7 @@ impl<S> Core<S> {
                 used += self.take_body(state, key, &bytes[used..]);
                 continue;
             }
-            let mut space = HeaderSpace::new();
-            match head::parse(&bytes[used..], &mut http.scan, &limits, &mut space) {
+            match head::parse(&bytes[used..], &mut http.scan, &limits, space) {
                 Ok(None) => return used,
                 Ok(Some((head, len))) => {
                     used += len;
@@ -240,12 +267,12 @@ impl<S> Core<S> {
         let Some(conn) = self.conns.get_mut(key) else { return 0 };
         let remote = conn.remote;
         let body_max = conn.limits.body_max;
+        // Each request has its own time for what it waits for.
+        conn.due = Due::Nothing;
         let last = conn.limits.requests_max.is_some_and(|max| conn.http().is_some_and(|http| http.seq + 1 >= max));
         let Some(http) = conn.http() else { return 0 };
         http.begin(head);
-        if last || self.stop != Stop::Running {
-            http.bits.keep_alive = false;
-        }
+        http.bits.keep_alive &= !last;
         let len = match head.body_len() {
             BodyLen::None => Some(0),
             BodyLen::Length(len) => Some(len),
@@ -263,6 +290,7 @@ impl<S> Core<S> {
         dispatch::call(state, self, key, Event::HttpHead(&Request::new(*head, &[], remote)));
 
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else { return 0 };
+        let is_paused = conn.flags.has(Flags::PAUSED);
         let Some(http) = conn.http() else { return 0 };
         http.bits.choosing = false;
         // `Net::body` leaves the choice in a box only where it is not the default.
@@ -270,7 +298,7 @@ impl<S> Core<S> {
         if http.is_replied() {
             if http.bits.body_pending {
                 // Answered before the body came: nobody will read it.
-                self.drain(key);
+                self.end_http(key);
                 return 0;
             }
             self.finish_reply(key);
@@ -283,18 +311,10 @@ impl<S> Core<S> {
                 return 0;
             }
         };
-        if !http.bits.body_pending {
+        let is_plain = len == Some(0) || matches!(choice, Choice::Collect(_));
+        if is_plain && !is_paused && !http.bits.body_pending {
             let len = len.unwrap_or(0) as usize;
-            let body = match choice {
-                Choice::Collect(_) => &rest[..len],
-                Choice::Stream => {
-                    if len > 0 {
-                        dispatch::call(state, self, key, Event::HttpBody(&rest[..len]));
-                    }
-                    &[]
-                }
-            };
-            self.complete(state, key, &Request::new(*head, body, remote));
+            self.complete(state, key, &Request::new(*head, &rest[..len], remote));
             return len;
         }
         let room = match (choice, len) {
@@ -302,12 +322,11 @@ impl<S> Core<S> {
             _ => 0,
         };
         let head_bytes = head.raw().to_vec();
-        http.body = Some(Box::new(Incoming { head: head_bytes, bytes: Vec::with_capacity(room), decoder, choice }));
         http.phase = Phase::Body;
         http.bits.busy = false;
-        if head.expect() == Expect::Continue && rest.is_empty() && http.reply == Reply::None {
-            self.send(key, encode::CONTINUE);
-        }
+        http.bits.body_pending = !decoder.is_done();
+        http.bits.expects = head.expect() == Expect::Continue;
+        http.body = Some(Box::new(Incoming { head: head_bytes, bytes: Vec::with_capacity(room), decoder, choice }));
         0
     }
 
@@ -319,7 +338,14 @@ impl<S> Core<S> {
             if !conn.takes_input() {
                 return bytes.len() - rest.len();
             }
-            let Some(incoming) = conn.http().and_then(|http| http.body.as_deref_mut()) else { return bytes.len() };
+            if conn.due == Due::Reply {
+                // It was paused, and goes on.
+                conn.due = Due::Nothing;
+            }
+            let Some(http) = conn.http() else { return bytes.len() };
+            // RFC 9110 §10.1.1: no 100 to a client that did not wait for it.
+            http.bits.expects &= bytes.is_empty();
+            let Some(incoming) = http.body.as_deref_mut() else { return bytes.len() };
             let piece = match incoming.decoder.next(&mut rest) {
                 Ok(piece) => piece,
                 Err(e) => {
@@ -327,6 +353,7 @@ impl<S> Core<S> {
                     return bytes.len();
                 }
             };
+            http.bits.body_pending = !incoming.decoder.is_done();
             match (piece, incoming.choice) {
                 (Piece::NeedMore, _) => return bytes.len() - rest.len(),
                 (Piece::End, _) => {
@@ -341,9 +368,18 @@ impl<S> Core<S> {
                     let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else {
                         return bytes.len();
                     };
-                    if conn.http().is_some_and(|http| http.is_replied()) {
-                        self.drain(key);
-                        return bytes.len();
+                    let Some(http) = conn.http() else { return bytes.len() };
+                    match (http.is_replied(), http.bits.body_pending) {
+                        (false, _) => {}
+                        // Nobody will read the rest.
+                        (true, true) => {
+                            self.end_http(key);
+                            return bytes.len();
+                        }
+                        (true, false) => {
+                            self.finish_reply(key);
+                            return bytes.len() - rest.len();
+                        }
                     }
                 }
             }
@@ -362,7 +398,6 @@ impl<S> Core<S> {
         let remote = conn.remote;
         let Some(http) = conn.http() else { return };
         let Some(incoming) = http.body.take() else { return };
-        http.bits.body_pending = false;
         http.bits.busy = true;
         let mut space = HeaderSpace::new();
         // It was parsed and accepted under the limits of its time; those do not shrink afterwards.
@@ -376,7 +411,6 @@ impl<S> Core<S> {
     /// The request is whole: has it answered, now or later.
     fn complete(&mut self, state: &mut S, key: Key, request: &Request<'_>) {
         let Some(http) = self.http_mut(key) else { return };
-        http.bits.body_pending = false;
         if !http.is_replied() {
             http.phase = Phase::Answer;
             dispatch::call(state, self, key, Event::HttpRequest(request));
@@ -391,7 +425,7 @@ impl<S> Core<S> {
             Reply::None => {
                 self.stats.http_unanswered += 1;
                 let status = if handled { 500 } else { 404 };
-                self.reply(key, 0, Response::text(status, "No answer.\n"));
+                self.reply(key, 0, &Response::text(status, "No answer.\n"));
             }
         }
     }
@@ -400,9 +434,16 @@ impl<S> Core<S> {
     fn refuse(&mut self, key: Key, status: u16, why: &dyn std::fmt::Display) {
         self.stats.http_refused += 1;
         let date = *self.date.get(self.now, &self.clock);
-        let silent = self.http_mut(key).is_none_or(|http| http.phase != Phase::Head && http.bits.head_request);
-        let text = if silent { String::new() } else { why.to_string() };
-        self.queue(key, |output| encode::refusal(output.tail(), status, &text, &date));
+        let Some(http) = self.http_mut(key) else { return };
+        let is_head = http.is_in_request() && http.bits.head_request;
+        match http.reply {
+            Reply::None | Reply::Deferred => {
+                let text = if is_head { String::new() } else { why.to_string() };
+                self.queue(key, |output| encode::refusal(output.tail(), status, &text, &date));
+            }
+            // A second head would be taken for a part of the body. That the reply never ends must say enough.
+            Reply::Chunked | Reply::UntilClose | Reply::Bodiless | Reply::Done => {}
+        }
         if let Some(conn) = self.conns.get_mut(key) {
             if conn.reason.is_none() {
                 conn.reason = Some(Box::new(CloseReason::Protocol(format!("{status}: {why}").into())));
@@ -412,11 +453,14 @@ impl<S> Core<S> {
                 http.body = None;
             }
         }
-        self.drain(key);
+        self.end_http(key);
     }
 
     /// Answers the request `seq` (0: whichever is unanswered) of a connection.
-    fn reply(&mut self, key: Key, seq: u32, response: Response<'_>) -> Sent {
+    fn reply(&mut self, key: Key, seq: u32, response: &Response<'_>) -> Sent {
+        if matches!(response.status(), 100..=199) {
+            return self.interim_reply(key, seq, response);
+        }
         let mut shared = None;
         let sent = self.begin_reply(key, seq, |out, to| {
             let (encoded, body) = encode::encode_reply(out, response, to).ok()?;
@@ -434,6 +478,38 @@ impl<S> Core<S> {
         sent
     }
 
+    /// Sends an interim reply (RFC 9110 §15.2): the request stays unanswered.
+    #[cold]
+    fn interim_reply(&mut self, key: Key, seq: u32, response: &Response<'_>) -> Sent {
+        let date = *self.date.get(self.now, &self.clock);
+        let http = match self.request_of(key, seq) {
+            Ok(http) if http.is_asked() => http,
+            Ok(_) => return Sent::Invalid,
+            Err(sent) => return sent,
+        };
+        let is_10 = http.version == Version::Http10;
+        if response.status() == 101 || response.validate().is_err() {
+            return Sent::Invalid;
+        }
+        http.bits.expects &= response.status() != 100;
+        if is_10 {
+            // An HTTP/1.0 client would take it for the reply.
+            return Sent::Queued;
+        }
+        let to = ReplyTo { version: Version::Http11, head_request: false, keep_alive: true, date: &date };
+        let mut encoded = Ok(());
+        let sent = self.queue(key, |output| encoded = encode::encode_reply(output.tail(), response, &to).map(drop));
+        if encoded.is_err() { Sent::Invalid } else { sent }
+    }
+
+    /// The connection's request, if it is the one of this number (0: whichever there is).
+    fn request_of(&mut self, key: Key, seq: u32) -> Result<&mut HttpConn, Sent> {
+        let conn = self.conns.get_mut(key).filter(|conn| conn.takes_output()).ok_or(Sent::Gone)?;
+        let http = conn.http().ok_or(Sent::Invalid)?;
+        let is_over = seq != 0 && (seq != http.seq || !http.is_in_request());
+        if is_over { Err(Sent::Gone) } else { Ok(http) }
+    }
+
     /// Queues the beginning of a reply, or nothing: `encode` says what becomes of the connection and of the reply.
     fn begin_reply(
         &mut self,
@@ -442,21 +518,16 @@ impl<S> Core<S> {
         encode: impl FnOnce(&mut Vec<u8>, &ReplyTo<'_>) -> Option<(bool, Reply)>,
     ) -> Sent {
         let date = *self.date.get(self.now, &self.clock);
-        let Some(conn) = self.conns.get_mut(key) else { return Sent::Gone };
-        if !conn.takes_output() {
-            return Sent::Gone;
-        }
-        let Some(http) = conn.http() else { return Sent::Invalid };
-        if seq != 0 && seq != http.seq {
-            return Sent::Gone;
-        }
-        if !http.is_asked() {
-            return Sent::Invalid;
-        }
+        let goes_on = self.stop == Stop::Running;
+        let http = match self.request_of(key, seq) {
+            Ok(http) if http.is_asked() => http,
+            Ok(_) => return Sent::Invalid,
+            Err(sent) => return sent,
+        };
         let to = ReplyTo {
             version: http.version,
             head_request: http.bits.head_request,
-            keep_alive: http.bits.keep_alive && !http.bits.body_pending,
+            keep_alive: goes_on && http.bits.keep_alive && !http.bits.body_pending,
             date: &date,
         };
         let mut begun = None;
@@ -480,9 +551,9 @@ impl<S> Core<S> {
             return;
         }
         match http.phase {
-            Phase::Answer => self.finish_reply(key),
             // Answered from elsewhere before the body came.
-            Phase::Body => self.drain(key),
+            Phase::Body if http.bits.body_pending => self.end_http(key),
+            Phase::Body | Phase::Answer => self.finish_reply(key),
             Phase::Head => {}
         }
     }
@@ -493,12 +564,24 @@ impl<S> Core<S> {
         let Some(http) = conn.http() else { return };
         http.phase = Phase::Head;
         http.reply = Reply::None;
+        http.body = None;
         http.bits.busy = false;
         http.bits.endless = false;
         if !http.bits.keep_alive {
-            self.drain(key);
+            self.end_http(key);
         } else if conn.flags.has(Flags::BACKLOG | Flags::READABLE | Flags::EOF) {
             self.make_ready(key);
+        }
+    }
+
+    /// Ends the connection once its output has left. A peer that goes on reading gets all of it, however long it takes.
+    fn end_http(&mut self, key: Key) {
+        self.drain(key);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.due == Due::Drain {
+            conn.moved = 0;
+            let at = self.now.after(conn.limits.rate_grace.saturating_mul(OUTPUT_WINDOWS));
+            self.set_due(key, Due::Output, at);
         }
     }
 
@@ -520,26 +603,37 @@ impl<S> Core<S> {
         let Some(http) = conn.http() else { return };
         if ended && http.phase != Phase::Answer {
             // RFC 9112 §8: a body cut short is never whole, and nothing more will come.
-            return self.close_after_output(key, CloseReason::Peer);
+            conn.reason.get_or_insert_with(|| Box::new(CloseReason::Peer));
+            return self.end_http(key);
+        }
+        if http.bits.expects && http.bits.body_pending && !paused && !kept && http.is_asked() {
+            http.bits.expects = false;
+            self.send(key, encode::CONTINUE);
+            return self.settle_http(key);
         }
         let due = match http.phase {
-            _ if queued > 0 => Due::Rate,
+            _ if queued > 0 => Due::Output,
+            // The peer is not to blame for what the handler does not take.
+            Phase::Head | Phase::Body if paused => Due::Reply,
             Phase::Head if kept || http.seq == 0 => Due::Head,
             Phase::Head => Due::Idle,
-            Phase::Body if paused => Due::Reply,
             Phase::Body => Due::Rate,
             Phase::Answer if http.bits.endless => Due::Nothing,
             Phase::Answer => Due::Reply,
         };
         let wait = match due {
             Due::Idle => idle,
-            Due::Reply => reply,
             // These run on from where they began.
-            Due::Head | Due::Rate if due == was => return,
+            Due::Head | Due::Rate | Due::Output | Due::Reply if due == was => return,
+            Due::Reply => reply,
             Due::Head => head,
             Due::Rate => {
                 conn.moved = 0;
                 rate
+            }
+            Due::Output => {
+                conn.moved = 0;
+                rate.saturating_mul(OUTPUT_WINDOWS)
             }
             Due::Nothing | Due::Connect | Due::Retry | Due::Drain | Due::Linger => {
                 return self.set_due(key, Due::Nothing, crate::time::Moment::NEVER);
@@ -552,20 +646,20 @@ impl<S> Core<S> {
     pub(crate) fn http_overdue(&mut self, key: Key, due: Due) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         match due {
-            Due::Rate => {
-                let floor = u64::from(conn.limits.rate_floor) * conn.limits.rate_grace.as_secs().max(1);
-                if u64::from(conn.moved) >= floor {
+            Due::Rate | Due::Output => {
+                let windows = if due == Due::Output { OUTPUT_WINDOWS } else { 1 };
+                let window = conn.limits.rate_grace.saturating_mul(windows);
+                let floor = u128::from(conn.limits.rate_floor) * window.as_millis();
+                if u128::from(conn.moved) * 1000 >= floor {
                     conn.moved = 0;
-                    let at = self.now.after(conn.limits.rate_grace);
-                    return self.set_due(key, Due::Rate, at);
+                    let at = self.now.after(window);
+                    return self.set_due(key, due, at);
                 }
-                let waits_for_body = conn.queued() == 0;
+                if due == Due::Output {
+                    return self.close(key, CloseReason::TimedOut(Deadline::Rate));
+                }
                 conn.reason = Some(Box::new(CloseReason::TimedOut(Deadline::Rate)));
-                if waits_for_body {
-                    self.refuse(key, 408, &"");
-                } else {
-                    self.close(key, CloseReason::TimedOut(Deadline::Rate));
-                }
+                self.refuse(key, 408, &"");
             }
             // RFC 9110 §15.5.9: told only where there is a request to tell it of.
             Due::Head if conn.has_input() => {
@@ -598,9 +692,11 @@ impl<S> Net<'_, S> {
     /// `Gone` when the connection, or the named request, is over; `Invalid`, and nothing is sent, when no request is
     /// unanswered or the response has a header that may not be sent ([`Response::validate`] names it). Answering in
     /// `HttpHead` refuses the body: `HttpRequest` does not come.
+    ///
+    /// An interim reply, of status 100 or 102 to 199, leaves the request unanswered; HTTP/1.0 clients do not get it.
     pub fn reply(&mut self, to: impl Into<ReplyId>, response: Response<'_>) -> Sent {
         let to = to.into();
-        self.core.reply(to.conn.0, to.seq, response)
+        self.core.reply(to.conn.0, to.seq, &response)
     }
 
     /// Promises to answer the connection's request later. Requests behind it wait, unread.
@@ -678,32 +774,21 @@ impl<S> Net<'_, S> {
 
 impl<S> Core<S> {
     fn start(&mut self, to: ReplyId, response: &Response<'_>) -> Sent {
+        // What has no body cannot be streamed, whatever the method.
+        let has_body = !matches!(response.status(), 100..=199 | 204 | 205 | 304);
         self.begin_reply(to.conn.0, to.seq, |out, ask| {
-            let len = out.len();
-            let encoded = encode::encode_head(out, response, ask, Framing::Chunked).ok()?;
+            let encoded = has_body.then(|| encode::encode_head(out, response, ask, Framing::Chunked).ok())??;
             let reply = match encoded.framing {
                 Some(Framing::Chunked) => Reply::Chunked,
-                Some(Framing::UntilClose) => Reply::UntilClose,
-                None if ask.head_request => Reply::Bodiless,
-                // A status that has no body cannot be streamed.
-                Some(Framing::Length(_)) | None => {
-                    out.truncate(len);
-                    return None;
-                }
+                Some(Framing::Length(_) | Framing::UntilClose) => Reply::UntilClose,
+                None => Reply::Bodiless,
             };
             Some((encoded.keep_alive, reply))
         })
     }
 
     fn stream_of(&mut self, to: ReplyId) -> Result<Reply, Sent> {
-        let Some(conn) = self.conns.get_mut(to.conn.0).filter(|conn| conn.takes_output()) else {
-            return Err(Sent::Gone);
-        };
-        let Some(http) = conn.http() else { return Err(Sent::Invalid) };
-        if to.seq != 0 && to.seq != http.seq {
-            return Err(Sent::Gone);
-        }
-        match http.reply {
+        match self.request_of(to.conn.0, to.seq)?.reply {
             reply @ (Reply::Chunked | Reply::UntilClose | Reply::Bodiless) => Ok(reply),
             Reply::None | Reply::Deferred | Reply::Done => Err(Sent::Invalid),
         }
@@ -715,6 +800,12 @@ impl<S> Core<S> {
             Ok(reply) => reply,
             Err(sent) => return sent,
         };
+        if let Some(conn) = self.conns.get_mut(key)
+            && conn.due == Due::Reply
+        {
+            let at = self.now.after(conn.limits.reply_timeout);
+            self.set_due(key, Due::Reply, at);
+        }
         if len == 0 || reply == Reply::Bodiless {
             // An empty chunk would end the body.
             return Sent::Queued;
@@ -738,16 +829,17 @@ impl<S> Core<S> {
             Ok(reply) => reply,
             Err(sent) => return sent,
         };
-        let mut sent = Sent::Queued;
-        if reply == Reply::Chunked {
-            let mut encoded = Ok(());
-            sent = self.queue(key, |output| encoded = encode::put_last_chunk(output.tail(), trailers));
-            if encoded.is_err() {
-                return Sent::Invalid;
-            }
+        if encode::check_trailers(trailers).is_err() {
+            return Sent::Invalid;
         }
+        let sent = match reply {
+            Reply::Chunked => self.queue(key, |output| drop(encode::put_last_chunk(output.tail(), trailers))),
+            _ => Sent::Queued,
+        };
         if sent.is_queued() {
             self.end_reply(key);
+            // Also where nothing is to be flushed: the connection waits for something else now.
+            self.mark_dirty(key);
         }
         sent
     }

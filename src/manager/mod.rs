@@ -159,10 +159,13 @@ impl Builder {
             names: Default::default(),
             #[cfg(feature = "signals")]
             signals: None,
-            clock,
             now: Moment::START,
+            instant: clock.instant(Moment::START),
+            clock,
             #[cfg(feature = "http")]
             date: DateCache::new(),
+            #[cfg(feature = "http")]
+            header_space: None,
             limits: Rc::new(limits),
             pool: Pool::default(),
             scratch: vec![0; stream::SCRATCH_LEN.max(limits.datagram_max)],
@@ -174,7 +177,7 @@ impl Builder {
             stop: Stop::Running,
             stats: Stats::default(),
         };
-        core.now = core.clock.now();
+        core.tick();
         Ok(Manager { state, core })
     }
 }
@@ -259,7 +262,7 @@ impl<S> Manager<S> {
         let mut events = std::mem::take(&mut core.events);
         events.clear();
         core.reactor.wait(timeout, &mut events).map_err(|e| Error::io("the event loop cannot wait", e))?;
-        core.now = core.clock.now();
+        core.tick();
         core.stats.turns += 1;
         for event in &events {
             core.note(*event);
@@ -410,8 +413,8 @@ impl<S> Core<S> {
     /// Fires the timers that are due, and draws the consequences of passed deadlines.
     fn fire_due(&mut self, state: &mut S) {
         // Handlers took time.
-        let now = self.clock.now();
-        self.now = now;
+        self.tick();
+        let now = self.now;
         // What a callback sets for "now" waits for the next turn, or two could keep each other going.
         let mark = self.deadlines.mark();
         while let Some(owner) = self.deadlines.pop_due(now, mark) {
@@ -446,7 +449,7 @@ impl<S> Core<S> {
             Due::Linger => self.close(key, CloseReason::Local),
             Due::Drain => self.close(key, CloseReason::TimedOut(crate::event::Deadline::Drain)),
             #[cfg(feature = "http")]
-            Due::Head | Due::Idle | Due::Reply | Due::Rate => self.http_overdue(key, due),
+            Due::Head | Due::Idle | Due::Reply | Due::Rate | Due::Output => self.http_overdue(key, due),
         }
     }
 }

@@ -161,12 +161,11 @@ impl<S> Net<'_, S> {
 
     /// Goes on reading.
     pub fn resume_read(&mut self, id: ConnId) {
-        if let Some(conn) = self.core.conns.get_mut(id.0) {
-            if conn.flags.has(Flags::PAUSED) {
+        if let Some(conn) = self.core.conns.get_mut(id.0)
+            && conn.flags.has(Flags::PAUSED) {
                 conn.flags.clear(Flags::PAUSED);
                 self.core.make_ready(id.0);
             }
-        }
     }
 
     /// Sends what is queued, then closes. Nothing more is delivered to the handler but `Closed`; nothing more is sent.
@@ -357,11 +356,10 @@ impl<S> Core<S> {
         };
         let old = std::mem::replace(&mut conn.handler, handler);
         self.release_handler(old);
-        if let Some(Conn { io: Io::Listener(listening), .. }) = self.conns.get_mut(key) {
-            if let Maker::Factory(factory) = std::mem::replace(&mut listening.handlers, Maker::Shared) {
+        if let Some(Conn { io: Io::Listener(listening), .. }) = self.conns.get_mut(key)
+            && let Maker::Factory(factory) = std::mem::replace(&mut listening.handlers, Maker::Shared) {
                 self.release_handler(factory);
             }
-        }
         true
     }
 

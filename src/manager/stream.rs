@@ -127,9 +127,10 @@ impl<S> Core<S> {
         }
     }
 
-    /// Offers the kept input to the protocol again.
+    /// Offers the kept input to the protocol again. There may be none: then it has something to tell that needs none.
     fn parse_kept(&mut self, state: &mut S, key: Key) {
-        let Some(mut input) = self.conns.get_mut(key).and_then(|conn| conn.input.take()) else { return };
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let mut input = conn.input.take().unwrap_or_else(|| self.pool.take_read());
         let used = self.parse(state, key, input.as_slice());
         input.consume(used);
         match self.conns.get_mut(key) {

@@ -65,23 +65,36 @@ pub struct Encoded {
 /// The interim reply to `Expect: 100-continue`.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+impl Response<'_> {
+    /// Says what would keep this reply from being sent: a bad status, a bad header, one that is the server's to set. A
+    /// Content-Length passes where it may stand in a reply to HEAD.
+    ///
+    /// ```
+    /// use vansire::proto::http::Response;
+    ///
+    /// assert!(Response::new(200).header("X-Name", "a\r\nSet-Cookie: b").validate().is_err());
+    /// ```
+    pub fn validate(&self) -> Result<(), EncodeError> {
+        let to = ReplyTo { version: Version::Http11, head_request: true, keep_alive: true, date: &[0; 29] };
+        survey(self, &to).map(drop)
+    }
+}
+
 /// Appends a whole reply, but for a shared body, which is handed back to be queued behind it.
 pub fn encode_reply(
     out: &mut Vec<u8>,
-    r: Response<'_>,
+    r: &Response<'_>,
     to: &ReplyTo<'_>,
 ) -> Result<(Encoded, Option<Bytes>), EncodeError> {
-    let encoded = encode_head(out, &r, to, Framing::Length(r.body_len() as u64))?;
-    if encoded.framing.is_none() {
-        return Ok((encoded, None));
-    }
-    match r.into_body() {
+    let encoded = encode_head(out, r, to, Framing::Length(r.body_len() as u64))?;
+    match r.the_body() {
+        _ if encoded.framing.is_none() => Ok((encoded, None)),
         Body::None => Ok((encoded, None)),
         Body::Slice(body) => {
             out.extend_from_slice(body);
             Ok((encoded, None))
         }
-        Body::Shared(body) => Ok((encoded, Some(body))),
+        Body::Shared(body) => Ok((encoded, Some(body.clone()))),
     }
 }
 
@@ -93,9 +106,6 @@ pub fn encode_head(
     framing: Framing,
 ) -> Result<Encoded, EncodeError> {
     let status = r.status();
-    if !(100..=599).contains(&status) {
-        return Err(EncodeError::BadStatus(status));
-    }
     let found = survey(r, to)?;
     let framing = match framing {
         // RFC 9112 §6.1: no Transfer-Encoding to a client that did not say HTTP/1.1.
@@ -189,14 +199,20 @@ pub fn put_chunk_prefix(out: &mut Vec<u8>, len: usize) {
 /// What follows the data of a chunk.
 pub const CHUNK_SUFFIX: &[u8] = b"\r\n";
 
-/// Appends the last chunk and the trailer fields.
-pub fn put_last_chunk(out: &mut Vec<u8>, trailers: &[(&str, &str)]) -> Result<(), EncodeError> {
+/// Says what would keep these fields from being sent as trailers.
+pub fn check_trailers(trailers: &[(&str, &str)]) -> Result<(), EncodeError> {
     for (name, value) in trailers {
         check_header(name, value)?;
         if NOT_TRAILERS.iter().any(|no| no.eq_ignore_ascii_case(name)) {
             return Err(EncodeError::NotATrailer((*name).to_owned()));
         }
     }
+    Ok(())
+}
+
+/// Appends the last chunk and the trailer fields.
+pub fn put_last_chunk(out: &mut Vec<u8>, trailers: &[(&str, &str)]) -> Result<(), EncodeError> {
+    check_trailers(trailers)?;
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers {
         put_header(out, name, value);
@@ -240,6 +256,9 @@ struct Survey {
 }
 
 fn survey(r: &Response<'_>, to: &ReplyTo<'_>) -> Result<Survey, EncodeError> {
+    if !(100..=599).contains(&r.status()) {
+        return Err(EncodeError::BadStatus(r.status()));
+    }
     let mut found = Survey { content_type: false, date: false, close: r.wants_close(), length: None };
     if let ContentType::Given(value) = r.type_of_body() {
         check_header("Content-Type", value)?;
@@ -349,7 +368,7 @@ mod tests {
 
     fn reply(r: Response<'_>, to: &ReplyTo<'_>) -> String {
         let mut out = Vec::new();
-        let (_, shared) = encode_reply(&mut out, r, to).unwrap();
+        let (_, shared) = encode_reply(&mut out, &r, to).unwrap();
         out.extend_from_slice(&shared.unwrap_or_default());
         String::from_utf8(out).unwrap().replace("Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n", "D\r\n").replace("\r\n", "|")
     }
@@ -495,7 +514,7 @@ mod tests {
     fn e5_a_body_is_sent_byte_for_byte() {
         let body: Vec<u8> = (0..=255).collect();
         let mut out = Vec::new();
-        encode_reply(&mut out, Response::new(200).body(&body), &GET).unwrap();
+        encode_reply(&mut out, &Response::new(200).body(&body), &GET).unwrap();
         assert!(out.ends_with(&body));
         assert!(out.windows(21).any(|w| w == b"Content-Length: 256\r\n"));
     }
@@ -588,7 +607,7 @@ mod tests {
         ];
         for (name, response, to, expected) in table {
             let mut out = b"before".to_vec();
-            assert_eq!(encode_reply(&mut out, response, &to).map(|_| ()), Err(expected), "{name}");
+            assert_eq!(encode_reply(&mut out, &response, &to).map(|_| ()), Err(expected), "{name}");
             assert_eq!(out, b"before", "{name}");
         }
     }

@@ -1,26 +1,21 @@
-//! Request heads: httparse for the bytes, and the rules of RFC 9112 that it leaves to its caller.
+//! Request heads: their lines, and the rules of RFC 9112 that need the whole head.
 //!
-//! httparse accepts a bare LF as a line end, any number of empty lines before the request line, a missing Host and
-//! conflicting lengths. [`parse`] refuses them. It also decides how a head that comes in pieces is read: after a piece
-//! that did not complete the head only the new bytes are searched for the end, so that a head that arrives byte by
-//! byte costs linear time.
+//! [`parse`] also decides how a head that comes in pieces is read: after a piece that did not complete the head only the
+//! new bytes are searched for the end, so that a head that arrives byte by byte costs linear time.
 //!
 //! A verdict never depends on how the bytes were cut: an error is the one that stands first in the bytes, then come the
 //! rules that need the whole head.
 
-use std::mem::MaybeUninit;
-
-use httparse::Status;
+use std::fmt;
 
 use super::error::ParseError;
+use super::lines::{self, Field};
 use super::rules::{BodyLen, Expect, Facts, Version, check};
-use super::syntax::{is_tchar, is_value_byte};
+
+pub use super::lines::HEAD_CAP;
 
 /// The most header lines that any [`HeadLimits`] can admit.
 pub const HEADERS_CAP: usize = 256;
-
-/// Longer than any method of the IANA registry (`UPDATEREDIRECTREF`).
-const METHOD_MAX: usize = 32;
 
 /// Empty lines before a request line: clients that end a body with one too many CRLF exist (RFC 9112 §2.2).
 const LEADING_LINES_MAX: usize = 4;
@@ -28,7 +23,7 @@ const LEADING_LINES_MAX: usize = 4;
 /// Bounds on a request head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeadLimits {
-    /// The most bytes of a head, with the blank line that ends it. 16 KiB.
+    /// The most bytes of a head, with the blank line that ends it. 16 KiB; never more than [`HEAD_CAP`].
     pub head_max: usize,
     /// The most header lines. 64; never more than [`HEADERS_CAP`].
     pub headers_max: usize,
@@ -49,28 +44,32 @@ pub struct Scan {
     searched: u32,
 }
 
-/// Room for the headers of one [`Head`]. Costs nothing to make: it is not initialised.
+/// Room for the header lines of one [`Head`]: 2 KiB, to be used again and again.
 #[derive(Debug)]
-pub struct HeaderSpace<'b> {
-    headers: [MaybeUninit<httparse::Header<'b>>; HEADERS_CAP],
+pub struct HeaderSpace {
+    fields: [Field; HEADERS_CAP],
 }
 
-impl HeaderSpace<'_> {
+impl Default for HeaderSpace {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HeaderSpace {
     /// Empty room.
-    #[inline(always)]
-    #[expect(clippy::new_without_default, reason = "8 KiB that should never be copied")]
-    pub const fn new() -> Self {
-        Self { headers: [const { MaybeUninit::uninit() }; HEADERS_CAP] }
+    pub fn new() -> Self {
+        Self { fields: [Field::default(); HEADERS_CAP] }
     }
 }
 
 /// A request head: a view into the buffer that it was parsed from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Head<'a> {
     raw: &'a [u8],
-    method: &'a str,
-    target: &'a str,
-    headers: &'a [httparse::Header<'a>],
+    fields: &'a [Field],
+    method_len: u16,
+    target_len: u16,
     facts: Facts<'a>,
 }
 
@@ -93,16 +92,17 @@ pub struct Head<'a> {
 /// # Ok::<(), vansire::proto::http::ParseError>(())
 /// ```
 #[inline]
-pub fn parse<'h, 'b: 'h>(
-    buf: &'b [u8],
+pub fn parse<'h>(
+    buf: &'h [u8],
     scan: &mut Scan,
     limits: &HeadLimits,
-    space: &'h mut HeaderSpace<'b>,
+    space: &'h mut HeaderSpace,
 ) -> Result<Option<(Head<'h>, usize)>, ParseError> {
-    if scan.searched != 0 && !scan.is_due(buf, limits) {
+    let head_max = limits.head_max.min(HEAD_CAP);
+    if scan.searched != 0 && !scan.is_due(buf, head_max) {
         return Ok(None);
     }
-    let bounded = &buf[..buf.len().min(limits.head_max)];
+    let bounded = &buf[..buf.len().min(head_max)];
     let lead = match bounded.first() {
         Some(b'\r' | b'\n') => leading_lines(bounded)?,
         Some(_) => 0,
@@ -110,23 +110,25 @@ pub fn parse<'h, 'b: 'h>(
     };
     let head = &bounded[lead..];
     let room = limits.headers_max.min(HEADERS_CAP);
-    let mut request = httparse::Request::new(&mut []);
-    let parsed = request.parse_with_uninit_headers(head, &mut space.headers[..room]);
-    match (parsed, request.method, request.path, request.version) {
-        (Ok(Status::Complete(end)), Some(method), Some(target), Some(minor)) => {
-            scan.searched = 0;
-            check_line_lengths(method.len(), target.len(), limits)?;
-            let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-            let (raw, headers) = (&head[..end], &*request.headers);
-            let facts = check(raw, version, method, target, headers)?;
-            return Ok(Some((Head { raw, method, target, headers, facts }, lead + end)));
-        }
-        (Err(error), method, target, _) => {
-            refuse(head, method, target, error, &HeadLimits { headers_max: room, ..*limits })?;
-        }
-        (Ok(_), method, target, _) => check_unfinished(head, method, target, limits)?,
+    let split = match head {
+        // It may become one more empty line.
+        [b'\r'] => None,
+        _ => lines::split(head, limits.target_max, &mut space.fields[..room])?,
+    };
+    if let Some(lines) = split {
+        scan.searched = 0;
+        let raw = &head[..lines.len];
+        let head = Head {
+            raw,
+            fields: &space.fields[..lines.fields],
+            method_len: lines.method_len as u16,
+            target_len: lines.target_len as u16,
+            facts: Facts::new(lines.version),
+        };
+        let facts = check(lines.version, head.method_bytes(), head.target_bytes(), head.fields())?;
+        return Ok(Some((Head { facts, ..head }, lead + lines.len)));
     }
-    if buf.len() >= limits.head_max {
+    if buf.len() >= head_max {
         return Err(ParseError::HeadTooLarge);
     }
     scan.stopped_at(buf);
@@ -134,23 +136,40 @@ pub fn parse<'h, 'b: 'h>(
 }
 
 impl<'a> Head<'a> {
+    #[inline]
+    fn method_bytes(&self) -> &'a [u8] {
+        &self.raw[..usize::from(self.method_len)]
+    }
+
+    #[inline]
+    fn target_bytes(&self) -> &'a [u8] {
+        let from = usize::from(self.method_len) + 1;
+        &self.raw[from..from + usize::from(self.target_len)]
+    }
+
+    #[inline]
+    fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let raw = self.raw;
+        self.fields.iter().map(move |field| (field.name(raw), field.value(raw)))
+    }
+
     /// The method, in the client's letter case: methods are case-sensitive.
     #[inline]
     pub fn method(&self) -> &'a str {
-        self.method
+        ascii(self.method_bytes())
     }
 
     /// The method is HEAD: the reply has no body.
     #[inline]
     pub fn is_head(&self) -> bool {
-        self.method == "HEAD"
+        self.method_bytes() == b"HEAD"
     }
 
     /// The request target as it came: origin-form (`/a?b`), absolute-form (`http://h/a`), authority-form (CONNECT only)
     /// or `*` (OPTIONS only).
     #[inline]
     pub fn target(&self) -> &'a str {
-        self.target
+        ascii(self.target_bytes())
     }
 
     /// The version of the request.
@@ -161,7 +180,7 @@ impl<'a> Head<'a> {
 
     /// The headers in their order: names in the client's letter case, values without the whitespace around them.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        self.headers.iter().map(|h| (h.name, h.value))
+        self.fields().map(|(name, value)| (ascii(name), value))
     }
 
     /// The first header of this name in any letter case. None also where its value is not UTF-8: see
@@ -177,7 +196,7 @@ impl<'a> Head<'a> {
 
     /// The values of all headers of this name in any letter case, in their order.
     pub fn header_all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+        self.fields().filter(move |(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 
     /// The host and port that the request is for: of the target where it names them (RFC 9112 §3.2.2), else of the Host
@@ -223,9 +242,9 @@ impl Scan {
     /// Whether it is worth parsing again: the end has come, or a bound, or a bare LF (which has a verdict), or twice the
     /// bytes of the last time (so that a hostile head is refused long before it ends, at a linear cost).
     #[inline]
-    fn is_due(&mut self, buf: &[u8], limits: &HeadLimits) -> bool {
+    fn is_due(&mut self, buf: &[u8], head_max: usize) -> bool {
         let from = self.searched as usize;
-        let is_due = buf.len() >= limits.head_max
+        let is_due = buf.len() >= head_max
             || buf.len().checked_ilog2() > from.checked_ilog2()
             || line_ends(buf, from).any(|end| end.is_last || end.is_bare);
         if !is_due {
@@ -280,112 +299,22 @@ fn leading_lines(buf: &[u8]) -> Result<usize, ParseError> {
     }
 }
 
+/// Text that was checked to be ASCII when the head was split.
 #[inline]
-fn check_line_lengths(method_len: usize, target_len: usize, limits: &HeadLimits) -> Result<(), ParseError> {
-    if method_len > METHOD_MAX {
-        return Err(ParseError::MethodTooLong);
-    }
-    if target_len > limits.target_max {
-        return Err(ParseError::TargetTooLong);
-    }
-    Ok(())
+fn ascii(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// What can be said of a head whose end has not come.
-#[cold]
-fn check_unfinished(
-    head: &[u8],
-    method: Option<&str>,
-    target: Option<&str>,
-    limits: &HeadLimits,
-) -> Result<(), ParseError> {
-    let target_len = match (method, target) {
-        (None, _) if head.len() > METHOD_MAX => return Err(ParseError::MethodTooLong),
-        (None, _) => return Ok(()),
-        (Some(method), None) => head.len() - method.len() - 1,
-        (Some(_), Some(target)) => target.len(),
-    };
-    check_line_lengths(method.map_or(0, str::len), target_len, limits)?;
-    if line_ends(head, 0).any(|end| end.is_bare) { Err(ParseError::BareLf) } else { Ok(()) }
-}
-
-/// Names the fact that made httparse stop. Ok where the bytes could still become another verdict.
-#[cold]
-fn refuse(
-    head: &[u8],
-    method: Option<&str>,
-    target: Option<&str>,
-    error: httparse::Error,
-    limits: &HeadLimits,
-) -> Result<(), ParseError> {
-    let Some(method) = method else {
-        let token = head.iter().take_while(|&&b| is_tchar(b)).count();
-        return Err(if token > METHOD_MAX { ParseError::MethodTooLong } else { ParseError::BadMethod });
-    };
-    let after_method = head.get(method.len() + 1..).unwrap_or_default();
-    let Some(target) = target else {
-        check_line_lengths(method.len(), 0, limits)?;
-        let visible = after_method.iter().take_while(|&&b| b > b' ' && b != 0x7f).count();
-        return Err(if visible > limits.target_max { ParseError::TargetTooLong } else { ParseError::BadTarget });
-    };
-    check_line_lengths(method.len(), target.len(), limits)?;
-    let after_target = after_method.get(target.len() + 1..).unwrap_or_default();
-    if error == httparse::Error::Version {
-        return refuse_version(after_target);
+impl fmt::Debug for Head<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let fields = self.headers().map(|(name, value)| (name, value.escape_ascii().to_string()));
+        f.debug_struct("Head")
+            .field("method", &self.method())
+            .field("target", &self.target())
+            .field("headers", &fields.collect::<Vec<_>>())
+            .field("facts", &self.facts)
+            .finish()
     }
-    let lines = after_target.get("HTTP/1.1".len()..).unwrap_or_default();
-    Err(first_bad_line(lines, limits.headers_max).unwrap_or(match error {
-        httparse::Error::TooManyHeaders => ParseError::TooManyHeaders,
-        httparse::Error::HeaderValue => ParseError::BadHeaderValue,
-        _ => ParseError::BadHeaderName,
-    }))
-}
-
-/// RFC 9110 §15.6.6: a version that is well-formed but not ours has its own status. `HTTP/2` alone may become one.
-fn refuse_version(text: &[u8]) -> Result<(), ParseError> {
-    match text {
-        [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9', b'\r' | b'\n', ..] => {
-            Err(ParseError::UnsupportedVersion)
-        }
-        _ if text.len() <= 8
-            && text.iter().zip(b"HTTP/0.0").all(|(byte, pattern)| match pattern {
-                b'0' => byte.is_ascii_digit(),
-                _ => byte == pattern,
-            }) =>
-        {
-            Ok(())
-        }
-        _ => Err(ParseError::BadVersion),
-    }
-}
-
-/// The first error in the lines, from the end of the request line on.
-fn first_bad_line(mut rest: &[u8], headers_max: usize) -> Option<ParseError> {
-    if !matches!(rest.first(), Some(b'\r' | b'\n')) {
-        return Some(ParseError::BadVersion);
-    }
-    for names in 0.. {
-        let value_len = rest.iter().position(|&b| !is_value_byte(b))?;
-        match &rest[value_len..] {
-            [b'\r', b'\n', after @ ..] => rest = after,
-            [b'\r', ..] => return Some(ParseError::BareCr),
-            [b'\n', ..] => return Some(ParseError::BareLf),
-            _ => return Some(ParseError::BadHeaderValue),
-        }
-        if names > headers_max {
-            return Some(ParseError::TooManyHeaders);
-        }
-        let name_len = rest.iter().position(|&b| !is_tchar(b))?;
-        match (name_len, rest[name_len]) {
-            (0, b' ' | b'\t') => return Some(ParseError::ObsFold),
-            (0, b'\n') => return Some(ParseError::BareLf),
-            (0, b'\r') => return Some(ParseError::BareCr),
-            (1.., b':') => rest = &rest[name_len + 1..],
-            (1.., b' ' | b'\t') => return Some(ParseError::SpaceBeforeColon),
-            _ => return Some(ParseError::BadHeaderName),
-        }
-    }
-    None
 }
 
 #[cfg(test)]
@@ -587,12 +516,12 @@ mod tests {
     /// E24: the bytes parsed in all stay below four times the bytes received.
     #[test]
     fn a_head_that_comes_byte_by_byte_is_parsed_a_few_times_only() {
-        let limits = HeadLimits { head_max: 1 << 20, headers_max: 64, target_max: 1 << 20 };
-        let bytes = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &vec![b'a'; 1 << 19][..], b"\r\nY: z\r\n\r\n"].concat();
+        let limits = HeadLimits { head_max: HEAD_CAP, headers_max: 64, target_max: HEAD_CAP };
+        let bytes = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &vec![b'a'; HEAD_CAP - 100][..], b"\r\nY: z\r\n\r\n"].concat();
         let mut scan = Scan::default();
         let mut parsed = 0;
         for len in 1..=bytes.len() {
-            let due = scan.searched == 0 || { scan }.is_due(&bytes[..len], &limits);
+            let due = scan.searched == 0 || { scan }.is_due(&bytes[..len], limits.head_max);
             if due {
                 parsed += len;
             }

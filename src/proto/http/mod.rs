@@ -12,6 +12,7 @@ mod error;
 mod field;
 mod glob;
 pub mod head;
+mod lines;
 mod request;
 mod response;
 mod rules;

@@ -145,8 +145,8 @@ impl<'a> Response<'a> {
     }
 
     #[inline]
-    pub(crate) fn into_body(self) -> Body<'a> {
-        self.body
+    pub(crate) fn the_body(&self) -> &Body<'a> {
+        &self.body
     }
 
     #[inline]

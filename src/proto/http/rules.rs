@@ -47,18 +47,22 @@ pub(super) struct Facts<'a> {
     pub(super) keep_alive: bool,
 }
 
-/// The rules that need the whole head, in one pass over the headers.
+impl Facts<'_> {
+    /// Of a head without headers.
+    pub(super) fn new(version: Version) -> Self {
+        let keep_alive = version == Version::Http11;
+        Self { host: None, upgrade: None, body_len: BodyLen::None, version, expect: Expect::None, keep_alive }
+    }
+}
+
+/// The rules that need the whole head, in one pass over the fields.
 #[inline]
 pub(super) fn check<'a>(
-    head: &'a [u8],
     version: Version,
-    method: &str,
-    target: &'a str,
-    headers: &'a [httparse::Header<'a>],
+    method: &[u8],
+    target: &'a [u8],
+    fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
 ) -> Result<Facts<'a>, ParseError> {
-    if !lines_end_in_crlf(head, headers) {
-        return Err(ParseError::BareLf);
-    }
     let authority = check_target(method, target)?;
     let mut host = None;
     let mut length = None;
@@ -66,26 +70,25 @@ pub(super) fn check<'a>(
     let mut connection = Connection::default();
     let mut upgrade = None;
     let mut expect = Expect::None;
-    for header in headers {
-        let (name, value) = (header.name, header.value);
+    for (name, value) in fields {
         match name.len() {
-            4 if name.eq_ignore_ascii_case("host") => {
+            4 if name.eq_ignore_ascii_case(b"host") => {
                 if host.is_some() {
                     return Err(ParseError::HostRepeated);
                 }
                 Authority::parse(value).ok_or(ParseError::BadHost)?;
                 host = Some(value);
             }
-            6 if name.eq_ignore_ascii_case("expect") => expect = expectation(value, expect),
-            7 if name.eq_ignore_ascii_case("upgrade") => upgrade = upgrade.or(Some(value)),
-            10 if name.eq_ignore_ascii_case("connection") => connection.add(value),
-            14 if name.eq_ignore_ascii_case("content-length") => {
+            6 if name.eq_ignore_ascii_case(b"expect") => expect = expectation(value, expect),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => upgrade = upgrade.or(Some(value)),
+            10 if name.eq_ignore_ascii_case(b"connection") => connection.add(value),
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
                 if length.is_some() {
                     return Err(ParseError::LengthRepeated);
                 }
                 length = Some(parse_length(value)?);
             }
-            17 if name.eq_ignore_ascii_case("transfer-encoding") => codings.add(value)?,
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => codings.add(value)?,
             _ => {}
         }
     }
@@ -111,41 +114,32 @@ pub(super) fn check<'a>(
     })
 }
 
-/// Whether CR stands before each LF. httparse let no other byte than CR or LF end a line, so that two bytes before each
-/// name, before the blank line and in it are looked at, and not the whole head.
-#[inline]
-fn lines_end_in_crlf(head: &[u8], headers: &[httparse::Header<'_>]) -> bool {
-    let base = head.as_ptr() as usize;
-    let is_crlf = |end: usize| head.get(end.wrapping_sub(2)) == Some(&b'\r');
-    headers.iter().all(|h| is_crlf((h.name.as_ptr() as usize).wrapping_sub(base)))
-        && is_crlf(head.len() - 2)
-        && is_crlf(head.len())
-}
-
 /// RFC 9112 §3.2: the form of the target must fit the method. Answers the authority that the target names.
 #[inline]
-fn check_target<'a>(method: &str, target: &'a str) -> Result<Option<&'a [u8]>, ParseError> {
-    match target.as_bytes() {
-        [b'/'] if method != "CONNECT" => Ok(None),
-        bytes if !bytes.is_ascii() || memchr::memchr(b'#', bytes).is_some() => Err(ParseError::BadTarget),
-        bytes if method == "CONNECT" => match Authority::parse(bytes) {
-            Some(Authority { host, port: Some(port) }) if !host.is_empty() && !port.is_empty() => Ok(Some(bytes)),
+fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>, ParseError> {
+    match target {
+        [b'/'] if method != b"CONNECT" => Ok(None),
+        _ if memchr::memchr(b'#', target).is_some() => Err(ParseError::BadTarget),
+        _ if method == b"CONNECT" => match Authority::parse(target) {
+            Some(Authority { host, port: Some(port) }) if !host.is_empty() && !port.is_empty() => Ok(Some(target)),
             _ => Err(ParseError::BadTarget),
         },
         [b'/', ..] => Ok(None),
-        b"*" if method == "OPTIONS" => Ok(None),
+        b"*" if method == b"OPTIONS" => Ok(None),
         _ => absolute_authority(target).map(Some).ok_or(ParseError::BadTarget),
     }
 }
 
 /// The authority of an absolute-form target, which an `http` URI must have (RFC 9110 §4.2.1).
 #[cold]
-fn absolute_authority(target: &str) -> Option<&[u8]> {
-    let (scheme, rest) = target.split_once("://")?;
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+fn absolute_authority(target: &[u8]) -> Option<&[u8]> {
+    let colon = memchr::memchr(b':', target)?;
+    let (scheme, rest) = target.split_at(colon);
+    if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
         return None;
     }
-    let authority = &rest.as_bytes()[..rest.find(['/', '?']).unwrap_or(rest.len())];
+    let rest = rest.strip_prefix(b"://")?;
+    let authority = &rest[..memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len())];
     Authority::parse(authority).filter(|a| !a.host.is_empty()).map(|_| authority)
 }
 

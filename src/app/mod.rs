@@ -1,0 +1,151 @@
+//! The program `vansire`: command line, configuration, pages.
+//!
+//! Not a part of the library's promise: it may change in any release. [`main`] is where it starts.
+
+pub mod access;
+pub mod cli;
+pub mod config;
+pub mod files;
+pub mod pages;
+pub mod reach;
+mod serve;
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::error::{Error, Result};
+use cli::{Cli, Command, Flags};
+use config::{Chosen, Level, Loaded, Loader, Problems, Surroundings};
+
+/// The program, from its command line to its exit code: 0 ended as asked, 1 failed while running, 2 the command line or the
+/// configuration is wrong.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // A closed pipe behind --help is no failure.
+            let _ = answer.print();
+            return if answer.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let loaded = load(&cli.flags, &Surroundings::of_process(), env::vars_os()).and_then(|loaded| {
+        loaded.verify()?;
+        Ok(loaded)
+    });
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            complain(&problems);
+            return ExitCode::from(USAGE);
+        }
+    };
+    let command = cli.command.unwrap_or(Command::DEFAULT);
+    if command == Command::Check || loaded.config.log.level >= Level::Info {
+        note(&format!("configuration: {}", source(&loaded)));
+    }
+    let result = match command {
+        Command::Run => serve::serve(&loaded.config),
+        Command::Check => check(&loaded),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Prints the configuration as a file that could be used, and says that it is good.
+fn check(loaded: &Loaded) -> Result<()> {
+    let printed = io::stdout().lock().write_all(loaded.to_string().as_bytes());
+    match printed {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(Error::io("cannot print the configuration", e)),
+        Ok(()) | Err(_) => {}
+    }
+    note("ok");
+    Ok(())
+}
+
+/// The configuration of all sources over each other: file, environment, flags.
+fn load(
+    flags: &Flags,
+    around: &Surroundings,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> std::result::Result<Loaded, Problems> {
+    let mut loader = Loader::new();
+    // Err of try_exists: something is there that may not be looked at, which is told rather than passed over.
+    let chosen = config::choose(flags.config.as_deref(), around, |path| path.try_exists().unwrap_or(true));
+    if let Chosen::File { path, by } = chosen {
+        let bytes = config::read(&path, by).map_err(Problems::one)?;
+        loader.file(&path, &bytes);
+    }
+    loader.environment(variables);
+    if !flags.http.is_empty() {
+        loader.flag("--http", "http.listen", &flags.http);
+    }
+    if let Some(root) = &flags.root {
+        loader.flag("--root", "http.root", std::slice::from_ref(root));
+    }
+    loader.louder(flags.louder());
+    loader.finish()
+}
+
+fn source(loaded: &Loaded) -> String {
+    match loaded.file() {
+        Some(file) => file.display().to_string(),
+        None => "built-in defaults (no file was found)".into(),
+    }
+}
+
+/// To stderr, where a failure to write must not end a server.
+fn note(what: &str) {
+    let _ = writeln!(io::stderr(), "vansire: {what}");
+}
+
+fn complain(problem: &dyn std::fmt::Display) {
+    for line in problem.to_string().lines() {
+        let _ = writeln!(io::stderr(), "vansire: {line}");
+    }
+}
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn without_anything_only_this_machine_is_served() {
+        let loaded = load(&Flags::default(), &Surroundings::default(), []).expect("no problem");
+        // Nothing of the tests' folder or machine may have been read.
+        assert_eq!(loaded.file(), None);
+        assert_eq!(loaded.config, config::Config::default());
+        for url in &loaded.config.http.listen {
+            let address = url.strip_prefix("http://").and_then(|rest| rest.parse().ok()).expect("an address");
+            assert!(!reach::Reach::of(&crate::net::Address::Inet(address)).is_from_outside());
+        }
+    }
+
+    #[test]
+    fn a_flag_goes_over_a_variable() {
+        let flags = Flags { http: vec!["http://[::1]:0".into()], ..Flags::default() };
+        let variables = [("VANSIRE__HTTP__LISTEN".into(), "http://127.0.0.1:1".into())];
+        let loaded = load(&flags, &Surroundings::default(), variables).expect("no problem");
+        assert_eq!(loaded.config.http.listen, ["http://[::1]:0"]);
+    }
+
+    #[test]
+    fn a_file_that_was_named_has_to_be_there() {
+        let flags = Flags { config: Some(Path::new("/nowhere/v.toml").into()), ..Flags::default() };
+        let told = load(&flags, &Surroundings::default(), []).unwrap_err().to_string();
+        assert!(told.contains("/nowhere/v.toml") && told.contains("-c"), "{told}");
+    }
+}

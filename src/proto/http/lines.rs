@@ -1,0 +1,274 @@
+//! The lines of a request head, strictly by RFC 9112, in one pass and without copying: where the method, the target and
+//! each field stand.
+//!
+//! The pass stops at the first byte that no continuation could make right, and names the fact. It looks at eight bytes
+//! at a time where most bytes are: in targets and values.
+
+use super::error::ParseError;
+use super::rules::Version;
+use super::syntax::{is_tchar, is_value_byte, trim_ows};
+
+/// Where a field stands in its head. Offsets of 16 bits: no head is longer ([`HEAD_CAP`]).
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Field {
+    name: [u16; 2],
+    value: [u16; 2],
+}
+
+/// The longest head that any limits can admit.
+pub const HEAD_CAP: usize = u16::MAX as usize;
+
+/// Longer than any method of the IANA registry (`UPDATEREDIRECTREF`).
+const METHOD_MAX: usize = 32;
+
+impl Field {
+    #[inline]
+    pub(super) fn name<'a>(&self, head: &'a [u8]) -> &'a [u8] {
+        slice(head, self.name)
+    }
+
+    #[inline]
+    pub(super) fn value<'a>(&self, head: &'a [u8]) -> &'a [u8] {
+        slice(head, self.value)
+    }
+}
+
+#[inline]
+fn slice(head: &[u8], [from, to]: [u16; 2]) -> &[u8] {
+    head.get(from as usize..to as usize).unwrap_or_default()
+}
+
+/// A head whose lines are well-formed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lines {
+    pub(super) method_len: usize,
+    pub(super) target_len: usize,
+    pub(super) version: Version,
+    pub(super) fields: usize,
+    /// With the blank line.
+    pub(super) len: usize,
+}
+
+/// Splits the head at the start of `bytes`, which is not longer than [`HEAD_CAP`]. `Ok(None)`: so far it is the beginning
+/// of one.
+#[inline]
+pub(super) fn split(bytes: &[u8], target_max: usize, fields: &mut [Field]) -> Result<Option<Lines>, ParseError> {
+    let Some(method_len) = method(bytes)? else { return Ok(None) };
+    let after_method = method_len + 1;
+    let Some(target_len) = target(&bytes[after_method..], target_max)? else { return Ok(None) };
+    let mut at = after_method + target_len + 1;
+    let Some(version) = version(&bytes[at..])? else { return Ok(None) };
+    at += "HTTP/1.1\r\n".len();
+    let mut count = 0;
+    loop {
+        match bytes.get(at..).unwrap_or_default() {
+            [b'\r', b'\n', ..] => {
+                let len = at + 2;
+                return Ok(Some(Lines { method_len, target_len, version, fields: count, len }));
+            }
+            [] | [b'\r'] => return Ok(None),
+            line => {
+                let Some((name_len, value, len)) = field(line)? else { return Ok(None) };
+                let Some(slot) = fields.get_mut(count) else { return Err(ParseError::TooManyHeaders) };
+                let place = |from: usize, to: usize| [(at + from) as u16, (at + to) as u16];
+                *slot = Field { name: place(0, name_len), value: place(value[0], value[1]) };
+                count += 1;
+                at += len;
+            }
+        }
+    }
+}
+
+/// RFC 9112 §3.1: a token and one space. Answers the token's length.
+#[inline]
+fn method(bytes: &[u8]) -> Result<Option<usize>, ParseError> {
+    let len = token(bytes);
+    match bytes.get(len) {
+        _ if len > METHOD_MAX => Err(ParseError::MethodTooLong),
+        Some(b' ') if len > 0 => Ok(Some(len)),
+        Some(_) => Err(ParseError::BadMethod),
+        None => Ok(None),
+    }
+}
+
+/// RFC 9112 §3.2: visible ASCII and one space. Which form it has is looked at later. Answers its length.
+#[inline]
+fn target(bytes: &[u8], target_max: usize) -> Result<Option<usize>, ParseError> {
+    let len = visible(bytes);
+    match bytes.get(len) {
+        _ if len > target_max => Err(ParseError::TargetTooLong),
+        Some(b' ') if len > 0 => Ok(Some(len)),
+        Some(_) => Err(ParseError::BadTarget),
+        None => Ok(None),
+    }
+}
+
+/// RFC 9112 §2.3, with the line end.
+#[inline]
+fn version(bytes: &[u8]) -> Result<Option<Version>, ParseError> {
+    match bytes {
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b'\r', b'\n', ..] => Ok(Some(Version::Http11)),
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0', b'\r', b'\n', ..] => Ok(Some(Version::Http10)),
+        _ => odd_version(bytes).map(|()| None),
+    }
+}
+
+/// RFC 9110 §15.6.6: a version that is well-formed but not ours has a status of its own. Ok for the beginning of one.
+#[cold]
+fn odd_version(bytes: &[u8]) -> Result<(), ParseError> {
+    let fits = |(byte, pattern): (&u8, &u8)| if *pattern == b'0' { byte.is_ascii_digit() } else { byte == pattern };
+    if !bytes.iter().zip(b"HTTP/0.0").all(fits) {
+        return Err(ParseError::BadVersion);
+    }
+    let ours = matches!(bytes, [_, _, _, _, _, b'1', _, b'0' | b'1', ..]);
+    match bytes.get("HTTP/1.1".len()..).unwrap_or_default() {
+        [] => Ok(()),
+        [b'\r' | b'\n', ..] if !ours => Err(ParseError::UnsupportedVersion),
+        [b'\r'] => Ok(()),
+        [b'\r', ..] => Err(ParseError::BareCr),
+        [b'\n', ..] => Err(ParseError::BareLf),
+        _ => Err(ParseError::BadVersion),
+    }
+}
+
+/// RFC 9112 §5: name, colon, value with optional whitespace around it, line end. Answers the name's length, where the
+/// value stands, and the length of it all.
+#[inline]
+fn field(line: &[u8]) -> Result<Option<(usize, [usize; 2], usize)>, ParseError> {
+    let name_len = token(line);
+    match line.get(name_len) {
+        Some(b':') if name_len > 0 => {}
+        Some(&byte) => return Err(bad_name(name_len, byte)),
+        None => return Ok(None),
+    }
+    let mut from = name_len + 1;
+    while let Some(b' ' | b'\t') = line.get(from) {
+        from += 1;
+    }
+    let end = from + value(&line[from..]);
+    match line.get(end..).unwrap_or_default() {
+        [b'\r', b'\n', ..] => {
+            let to = match line.get(end - 1) {
+                Some(b' ' | b'\t') => from + trim_ows(&line[from.min(end)..end]).len(),
+                _ => end,
+            };
+            Ok(Some((name_len, [from, to.max(from)], end + 2)))
+        }
+        [] | [b'\r'] => Ok(None),
+        [b'\r', ..] => Err(ParseError::BareCr),
+        [b'\n', ..] => Err(ParseError::BareLf),
+        _ => Err(ParseError::BadHeaderValue),
+    }
+}
+
+#[cold]
+fn bad_name(name_len: usize, byte: u8) -> ParseError {
+    match (name_len, byte) {
+        (0, b' ' | b'\t') => ParseError::ObsFold,
+        (0, b'\n') => ParseError::BareLf,
+        (0, b'\r') => ParseError::BareCr,
+        (1.., b' ' | b'\t') => ParseError::SpaceBeforeColon,
+        _ => ParseError::BadHeaderName,
+    }
+}
+
+/// How many bytes at the start are of a token.
+#[inline]
+fn token(bytes: &[u8]) -> usize {
+    bytes.iter().position(|&byte| !is_tchar(byte)).unwrap_or(bytes.len())
+}
+
+/// How many bytes at the start are visible ASCII.
+#[inline]
+fn visible(bytes: &[u8]) -> usize {
+    // Not visible: up to 0x20, 0x7f, and what has the highest bit.
+    run(bytes, |word| below(word, 0x21) | is(word, 0x7f) | word, |byte| byte.is_ascii_graphic())
+}
+
+/// How many bytes at the start may stand in a field value.
+#[inline]
+fn value(bytes: &[u8]) -> usize {
+    run(bytes, |word| below(word, 0x20) | is(word, 0x7f), is_value_byte)
+}
+
+/// How many bytes at the start fit: eight at a time while `suspects` raises the highest bit of no byte in the word, then
+/// one by one. A suspect may fit after all (the tab in a value).
+#[inline]
+fn run(bytes: &[u8], suspects: impl Fn(u64) -> u64, fits: impl Fn(u8) -> bool) -> usize {
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..at + 8).and_then(|word| <[u8; 8]>::try_from(word).ok()) {
+        let found = suspects(u64::from_le_bytes(word)) & HIGH;
+        if found == 0 {
+            at += 8;
+            continue;
+        }
+        at += found.trailing_zeros() as usize / 8;
+        if !fits(bytes[at]) {
+            return at;
+        }
+        at += 1;
+    }
+    at + bytes[at..].iter().position(|&byte| !fits(byte)).unwrap_or(bytes.len() - at)
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Raises the highest bit of each byte that is less than `n` (at most 0x80); above the first such byte it may raise
+/// others as well.
+#[inline]
+const fn below(word: u64, n: u8) -> u64 {
+    word.wrapping_sub(ONES * n as u64) & !word
+}
+
+/// Raises the highest bit of each byte that equals `n`; above the first such byte it may raise others as well.
+#[inline]
+const fn is(word: u64, n: u8) -> u64 {
+    below(word ^ (ONES * n as u64), 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn eight_at_a_time_finds_what_one_by_one_finds(bytes in prop::collection::vec(
+            prop_oneof![4 => 0x1e..0x24u8, 4 => 0x7c..0x84u8, 2 => Just(b'\t'), 30 => Just(b'a'), 1 => any::<u8>()], 0..80,
+        )) {
+            let first = |fits: fn(u8) -> bool| bytes.iter().position(|&b| !fits(b)).unwrap_or(bytes.len());
+            prop_assert_eq!(visible(&bytes), first(|b| b.is_ascii_graphic()));
+            prop_assert_eq!(value(&bytes), first(is_value_byte));
+        }
+
+        /// httparse is the oracle of what is well-formed at all: where it and the rules that it leaves to others accept,
+        /// so do we, and we find the same.
+        #[test]
+        fn what_we_accept_is_what_httparse_accepts_less_what_it_is_lenient_about(bytes in prop::collection::vec(
+            prop_oneof![
+                20 => Just(&b"GET / HTTP/1.1\r\n"[..]), 8 => Just(&b"Host: a\r\n"[..]), 8 => Just(&b"X:\t b c \t\r\n"[..]),
+                8 => Just(&b"Y: \xff\xfe\r\n"[..]), 4 => Just(&b"\r\n"[..]), 1 => Just(&b"\n"[..]), 1 => Just(&b" "[..]),
+                1 => Just(&b":"[..]), 1 => Just(&b"\0"[..]), 1 => Just(&b"Z"[..]), 1 => Just(&b"\r"[..]),
+            ], 1..8,
+        )) {
+            let bytes = bytes.concat();
+            let mut headers = [httparse::EMPTY_HEADER; 16];
+            let mut theirs = httparse::Request::new(&mut headers);
+            let parsed = theirs.parse(&bytes);
+            let mut fields = [Field::default(); 16];
+            if let Ok(Some(lines)) = split(&bytes, 100, &mut fields) {
+                prop_assert_eq!(parsed, Ok(httparse::Status::Complete(lines.len)));
+                prop_assert_eq!(theirs.headers.len(), lines.fields);
+                for (ours, theirs) in fields.iter().zip(theirs.headers.iter()) {
+                    prop_assert_eq!((ours.name(&bytes), ours.value(&bytes)), (theirs.name.as_bytes(), theirs.value));
+                }
+            } else if let Ok(httparse::Status::Complete(len)) = parsed {
+                let lenient = memchr::memchr_iter(b'\n', &bytes[..len]).any(|at| at == 0 || bytes[at - 1] != b'\r')
+                    || bytes.starts_with(b"\r\n");
+                prop_assert!(lenient, "refused {:?}", bytes.escape_ascii().to_string());
+            }
+        }
+    }
+}
