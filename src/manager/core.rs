@@ -220,8 +220,9 @@ impl<S> Core<S> {
                 }
                 Notice::Start => self.start_connecting(state, key),
                 Notice::Drained => {
-                    let open = |conn: &Conn| conn.takes_output() || matches!(conn.io, Io::Udp(_));
-                    if self.conns.get(key).is_some_and(open) {
+                    // Filled again since: another one will come.
+                    let again = |conn: &Conn| conn.flags.has(Flags::HIGH | Flags::FULL);
+                    if self.conns.get(key).is_some_and(|conn| !again(conn)) {
                         dispatch::call(state, self, key, Event::Drained);
                     }
                 }
