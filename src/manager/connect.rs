@@ -408,3 +408,6 @@ impl<S> Core<S> {
     }
 }
 
+
+#[cfg(test)]
+mod tests;
