@@ -5,6 +5,7 @@ mod reply;
 
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
+use crate::options::Limits;
 use crate::proto::http::body::{BodyDecoder, Piece};
 use crate::proto::http::encode;
 use crate::proto::http::head::{self, HeaderSpace, Scan};
@@ -185,6 +186,10 @@ impl HttpConn {
     }
 }
 
+fn head_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits { head_max: limits.head_max, headers_max: limits.headers_max, target_max: limits.target_max }
+}
+
 impl Conn {
     fn http(&mut self) -> Option<&mut HttpConn> {
         match &mut self.proto {
@@ -225,11 +230,7 @@ impl<S> Core<S> {
             }
             let over = served >= conn.limits.turn_messages;
             let may = conn.takes_input() && !over;
-            let limits = HeadLimits {
-                head_max: conn.limits.head_max,
-                headers_max: conn.limits.headers_max,
-                target_max: conn.limits.target_max,
-            };
+            let limits = head_limits(&conn.limits);
             let Some(http) = conn.http() else { return bytes.len() };
             if !may || http.phase == Phase::Answer {
                 conn.flags.set(Flags::BACKLOG);

@@ -4,10 +4,11 @@ use crate::event::{CloseReason, Deadline};
 use crate::id::Key;
 use crate::manager::conn::{Due, Flags};
 use crate::manager::core::Core;
-use crate::proto::http::encode;
+use crate::proto::http::head::{self, HeaderSpace, Scan};
+use crate::proto::http::{ParseError, encode};
 use crate::time::Moment;
 
-use super::Phase;
+use super::{Phase, head_limits};
 
 /// The system's buffers let go of output in steps of up to some megabytes, so that a slow reader seems to take nothing for
 /// long: it has this many times `Limits::rate_grace`.
@@ -42,6 +43,10 @@ impl<S> Core<S> {
         let was = conn.due;
         let Some(http) = conn.http() else { return };
         if ended && http.phase != Phase::Answer {
+            if let Some(e) = self.verdict(key) {
+                return self.refuse(key, e.status(), &e);
+            }
+            let Some(conn) = self.conns.get_mut(key) else { return };
             // RFC 9112 §8: a body cut short is never whole, and nothing more will come.
             conn.reason.get_or_insert_with(|| Box::new(CloseReason::Peer));
             return self.end_http(key);
@@ -103,6 +108,10 @@ impl<S> Core<S> {
             }
             // RFC 9110 §15.5.9: told only where there is a request to tell it of.
             Due::Head if conn.has_input() => {
+                if let Some(e) = self.verdict(key) {
+                    return self.refuse(key, e.status(), &e);
+                }
+                let Some(conn) = self.conns.get_mut(key) else { return };
                 conn.reason = Some(Box::new(CloseReason::TimedOut(Deadline::Head)));
                 self.refuse(key, 408, &"");
             }
@@ -112,6 +121,18 @@ impl<S> Core<S> {
                 }
             }
         }
+    }
+
+    /// What is wrong with a head that will never be whole, if anything is. While it came it was judged only now and then, so
+    /// that many small pieces do not cost more than one.
+    #[cold]
+    fn verdict(&mut self, key: Key) -> Option<ParseError> {
+        let conn = self.conns.get_mut(key)?;
+        if conn.http()?.phase != Phase::Head {
+            return None;
+        }
+        let input = conn.input.as_ref()?.as_slice();
+        head::parse(input, &mut Scan::default(), &head_limits(&conn.limits), &mut HeaderSpace::new()).err()
     }
 
     /// Ends the connections that only wait for a next request; the others end with their reply.
