@@ -177,6 +177,8 @@ impl Flags {
     pub(crate) const HUNG_UP: Self = Self(1 << 16);
     /// A datagram was refused because the queue was full, and nobody has been told since that it is not.
     pub(crate) const FULL: Self = Self(1 << 17);
+    /// It was made elsewhere, where copies of it may live on.
+    pub(crate) const TAKEN_OVER: Self = Self(1 << 18);
     /// We connected to the peer, not the peer to us.
     pub(crate) const OUTBOUND: Self = Self(1 << 14);
 
@@ -237,16 +239,19 @@ impl Conn {
         }
     }
 
+    /// Its end is decided: nothing comes in or goes out any more but what is queued.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.flags.has(Flags::CLOSING | Flags::DRAINING | Flags::LINGERING)
+    }
+
     /// Bytes can be queued for the peer.
     pub(crate) fn takes_output(&self) -> bool {
-        let shut = Flags::CLOSING | Flags::DRAINING | Flags::LINGERING;
-        !self.flags.has(shut) && matches!(self.io, Io::Stream(_) | Io::Connecting(_))
+        !self.is_ending() && matches!(self.io, Io::Stream(_) | Io::Connecting(_))
     }
 
     /// Input is delivered to the handler.
     pub(crate) fn takes_input(&self) -> bool {
-        let shut = Flags::CLOSING | Flags::DRAINING | Flags::LINGERING | Flags::PAUSED | Flags::HIGH;
-        !self.flags.has(shut)
+        !self.is_ending() && !self.flags.has(Flags::PAUSED | Flags::HIGH)
     }
 
     pub(crate) fn queued(&self) -> usize {

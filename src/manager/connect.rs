@@ -328,7 +328,11 @@ impl<S> Core<S> {
         if let Err(e) = watched {
             return self.close(key, CloseReason::Reset(e.kind()));
         }
-        self.set_due(key, Due::Nothing, Moment::NEVER);
+        let drained_by = self.now.after(conn.limits.drain_timeout);
+        match conn.flags.has(Flags::DRAINING) {
+            true => self.set_due(key, Due::Drain, drained_by),
+            false => self.set_due(key, Due::Nothing, Moment::NEVER),
+        }
         self.stats.connected += 1;
         dispatch::call(state, self, key, Event::Connected);
         self.settle(key);

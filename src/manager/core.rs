@@ -262,7 +262,16 @@ impl<S> Core<S> {
     }
 
     /// Closes what a connection stands on.
-    fn shut(&mut self, key: Key, io: Io) {
+    fn shut(&mut self, key: Key, mut io: Io) {
+        if self.conns.get(key).is_some_and(|conn| conn.flags.has(Flags::TAKEN_OVER)) {
+            // A copy of the socket would keep it watched, and wake us for whoever has the slot by then.
+            match &mut io {
+                Io::Stream(stream) => self.reactor.deregister(stream.source()),
+                Io::Listener(listening) => self.reactor.deregister(listening.socket.source()),
+                Io::Udp(datagrams) => self.reactor.deregister(datagrams.socket.source()),
+                Io::Connecting(_) | Io::None => {}
+            }
+        }
         match io {
             Io::Stream(_) | Io::Udp(_) | Io::None => {}
             Io::Listener(listening) => {

@@ -374,7 +374,7 @@ impl<S> Core<S> {
         for command in mail.drain(..) {
             match command {
                 Command::Wakeup { id, bytes } => {
-                    if self.conns.get(id.0).is_some_and(|conn| !conn.flags.has(Flags::CLOSING)) {
+                    if self.conns.get(id.0).is_some_and(|conn| !conn.is_ending()) {
                         self.stats.wakeups += 1;
                         dispatch::call(state, self, id.0, Event::Wakeup(&bytes));
                     } else {

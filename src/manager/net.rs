@@ -93,6 +93,7 @@ impl<S> Net<'_, S> {
         socket: impl Into<StdSocket>,
         handler: impl Handler<S> + 'static,
     ) -> Result<ConnId> {
+        self.core.check_room("the socket")?;
         let socket = socket.into();
         let what = || format!("cannot take over the socket as {}", scheme.as_str());
         let udp = matches!(socket, StdSocket::Udp(_));
@@ -109,7 +110,11 @@ impl<S> Net<'_, S> {
             StdSocket::UnixStream(socket) => Socket::Stream(Stream::from_unix(socket).map_err(failed)?),
         };
         let handler = self.core.handlers.add(Box::new(handler));
-        self.core.add_listener(socket, &options, speaks, handler, Maker::Shared)
+        let id = self.core.add_listener(socket, &options, speaks, handler, Maker::Shared)?;
+        if let Some(conn) = self.core.conns.get_mut(id.0) {
+            conn.flags.set(Flags::TAKEN_OVER);
+        }
+        Ok(id)
     }
 
     /// Queues bytes for the peer; they leave at the end of this turn. `High` means: wait for `Drained`.

@@ -202,6 +202,8 @@ impl<S> Core<S> {
                 self.mark_dirty(key);
                 self.set_due(key, Due::Drain, at);
             }
+            // What is queued leaves once the connection stands; its deadline holds until then.
+            Io::Connecting(_) if conn.queued() > 0 => conn.flags.set(Flags::DRAINING),
             // Datagrams are flushed at the end of the turn, before the close.
             Io::Udp(_) | Io::Stream(_) | Io::Listener(_) | Io::Connecting(_) | Io::None => {
                 self.close(key, CloseReason::Local);
