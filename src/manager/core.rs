@@ -82,8 +82,6 @@ pub(crate) enum Notice {
     Opened,
     /// An outbound connection with a literal address, or a name already looked up, may start.
     Start,
-    /// A connection that needs no handshake is up.
-    Connected,
     Drained,
 }
 
@@ -221,18 +219,10 @@ impl<S> Core<S> {
                     }
                 }
                 Notice::Start => self.start_connecting(state, key),
-                Notice::Connected => {
-                    if self.conns.get(key).is_some_and(|conn| !conn.flags.has(Flags::CLOSING)) {
-                        if let Some(remote) = self.conns.get(key).and_then(|conn| conn.remote) {
-                            dispatch::call(state, self, key, Event::Resolved(remote.ip()));
-                        }
-                        dispatch::call(state, self, key, Event::Connected);
-                        self.make_ready(key);
-                    }
-                }
                 Notice::Drained => {
-                    let open = |conn: &Conn| conn.takes_output() || matches!(conn.io, Io::Udp(_));
-                    if self.conns.get(key).is_some_and(open) {
+                    // Filled again since: another one will come.
+                    let again = |conn: &Conn| conn.flags.has(Flags::HIGH | Flags::FULL);
+                    if self.conns.get(key).is_some_and(|conn| !again(conn)) {
                         dispatch::call(state, self, key, Event::Drained);
                     }
                 }

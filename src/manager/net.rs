@@ -141,8 +141,9 @@ impl<S> Net<'_, S> {
         }
     }
 
-    /// Queues one datagram from a UDP socket. `Invalid` when it is larger than `Limits::datagram_max`; `High`, and not
-    /// queued, when `Limits::datagrams_max` wait already (counted in `Stats::datagrams_dropped`).
+    /// Queues one datagram from a UDP socket. `Invalid` when it is larger than `Limits::datagram_max`; `High` when it is
+    /// the last for which there is room, `Full` when there was none (`Limits::datagrams_max`, counted in
+    /// `Stats::datagrams_dropped`). After either, `Drained` tells that all have left.
     pub fn send_to(&mut self, id: ConnId, to: SocketAddr, datagram: &[u8]) -> Sent {
         match self.core.carrier(id.0) {
             Carrier::Datagrams => self.core.send_datagram(id.0, Some(to), datagram),
@@ -256,6 +257,7 @@ impl<S> Core<S> {
         let Some(conn) = self.conns.get(key) else { return Carrier::None };
         match (&conn.io, &conn.proto) {
             (Io::Udp(_), _) => Carrier::Datagrams,
+            (Io::Connecting(connecting), _) if connecting.is_udp() => Carrier::Datagrams,
             (Io::Stream(_) | Io::Connecting(_), super::conn::Proto::Raw) => Carrier::Stream,
             #[cfg(feature = "http")]
             (Io::Stream(_) | Io::Connecting(_), super::conn::Proto::Http(_)) => Carrier::Protocol,
