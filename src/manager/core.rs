@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::buf::Pool;
 use crate::event::{CloseReason, Event, Sent};
 use crate::id::{Key, Table};
+use crate::net::Sockets;
 use crate::options::Limits;
 use crate::reactor::{Command, Inbox, Reactor, Ready, Token, Watch};
 #[cfg(feature = "http")]
@@ -40,6 +41,7 @@ pub(crate) struct Core<S> {
     pub(crate) on_panic: Option<PanicHook<S>>,
 
     pub(crate) reactor: Reactor,
+    pub(crate) sockets: Sockets,
     pub(crate) events: Vec<Ready>,
     pub(crate) inbox: Inbox,
     pub(crate) mail: VecDeque<Command>,

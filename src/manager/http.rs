@@ -157,8 +157,7 @@ impl HttpConn {
         self.seq = self.seq.wrapping_add(1).max(1);
         self.reply = Reply::None;
         self.version = head.version();
-        self.bits =
-            Bits { keep_alive: head.keep_alive(), head_request: head.is_head(), busy: true, ..Bits::default() };
+        self.bits = Bits { keep_alive: head.keep_alive(), head_request: head.is_head(), busy: true, ..Bits::default() };
     }
 
     fn is_replied(&self) -> bool {
@@ -372,7 +371,8 @@ impl<S> Core<S> {
         http.bits.busy = true;
         let mut space = HeaderSpace::new();
         // It was parsed and accepted under the limits of its time; those do not shrink afterwards.
-        let limits = HeadLimits { head_max: incoming.head.len() + 1, headers_max: head::HEADERS_CAP, target_max: usize::MAX };
+        let limits =
+            HeadLimits { head_max: incoming.head.len() + 1, headers_max: head::HEADERS_CAP, target_max: usize::MAX };
         match head::parse(&incoming.head, &mut Scan::default(), &limits, &mut space) {
             Ok(Some((head, _))) => self.complete(state, key, &Request::new(head, &incoming.bytes, remote)),
             Ok(None) | Err(_) => self.close(key, CloseReason::Protocol("a head that does not parse twice".into())),
@@ -758,4 +758,3 @@ impl<S> Core<S> {
         sent
     }
 }
-

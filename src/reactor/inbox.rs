@@ -101,6 +101,11 @@ impl Waker {
         self.shared.push(Command::CancelTimer(id))
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_mail(&self) -> bool {
+        self.shared.woken.load(Ordering::Acquire)
+    }
+
     /// Ends [`Manager::run`](crate::Manager::run) as a signal would: stop accepting, drain, close. A second call closes
     /// at once.
     pub fn stop(&self) -> Result<()> {
