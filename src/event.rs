@@ -206,6 +206,8 @@ pub enum Sent {
     Queued,
     /// Queued, and the queue is above `Limits::write_high`: wait for [`Event::Drained`] before sending more.
     High,
+    /// Not queued: as many datagrams wait already as may (`Limits::datagrams_max`). Wait for [`Event::Drained`].
+    Full,
     /// Not queued: the connection is closed, closing or draining, or is none that bytes can be sent to.
     Gone,
     /// Not queued: it would break the protocol (a control character in a header, a body where none may be, a reply that

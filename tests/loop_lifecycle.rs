@@ -141,7 +141,7 @@ fn a10_a_listeners_new_handler_serves_what_it_accepts_from_then_on() {
     manager.on_event(answers("default"));
     let id = manager.net().listen("http://127.0.0.1:0", answers("first")).unwrap();
     let addr = addr(&mut manager, id);
-    let mut ask = |manager: &mut Manager<Log>| {
+    let ask = |manager: &mut Manager<Log>| {
         helper(move || common::get(addr, "/")).wait(manager, "an answer").map(|(_, body)| body)
     };
     assert_eq!(ask(&mut manager).as_deref(), Some("first"));
@@ -280,7 +280,7 @@ fn a13_a_handler_made_for_each_connection_keeps_its_own_captures() {
     let addr = addr(&mut manager, id);
     let talk = helper(move || {
         let (mut a, mut b) = (client(addr), client(addr));
-        let mut ask = |stream: &mut TcpStream, bytes: &[u8]| {
+        let ask = |stream: &mut TcpStream, bytes: &[u8]| {
             stream.write_all(bytes).unwrap();
             read_n(stream, 1)[0]
         };
@@ -591,11 +591,12 @@ fn b4_an_events_name_is_the_one_it_is_written_with() {
     {
         let http = manager.net().listen("http://127.0.0.1:0", names).unwrap();
         let http_addr = addr(&mut manager, http);
-        manager.net().connect(format!("tcp://{http_addr}"), |cx: &mut Ctx<'_, Vec<_>>, ev: Event<'_>| {
+        let asks = |cx: &mut Ctx<'_, Vec<_>>, ev: Event<'_>| {
             if let Event::Connected = ev {
                 cx.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
             }
-        });
+        };
+        manager.net().connect(format!("tcp://{http_addr}"), asks).unwrap();
         expected.extend(["HttpHead", "HttpRequest"]);
     }
     until(&mut manager, "every event", |m| expected.iter().all(|name| m.state().contains(name)));
@@ -625,7 +626,7 @@ impl Report {
 fn fails_at_first(cx: &mut Ctx<'_, Failures>, ev: Event<'_>) {
     cx.state.log.lines.push((cx.conn, common::line(&ev)));
     if let Event::HttpRequest(request) = ev {
-        if request.target().to_string() == "/1" {
+        if request.target() == "/1" {
             panic!("request 1");
         }
         cx.reply(vansire::http::Response::text(200, "fine"));

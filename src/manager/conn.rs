@@ -14,6 +14,7 @@ use super::connect::Connecting;
 use super::handlers::HandlerRef;
 #[cfg(feature = "http")]
 use super::http::HttpConn;
+use super::udp::Outgoing;
 
 pub(crate) struct Conn {
     pub(crate) io: Io,
@@ -68,8 +69,7 @@ pub(crate) enum Maker {
 
 pub(crate) struct Datagrams {
     pub(crate) socket: Udp,
-    pub(crate) queue: std::collections::VecDeque<(Option<SocketAddr>, Box<[u8]>)>,
-    pub(crate) queued: usize,
+    pub(crate) outgoing: Outgoing,
 }
 
 /// The protocol of a scheme, before there is a connection to speak it.
@@ -212,7 +212,7 @@ impl std::ops::BitOr for Flags {
 
 impl Datagrams {
     pub(crate) fn new(socket: Udp) -> Self {
-        Self { socket, queue: std::collections::VecDeque::new(), queued: 0 }
+        Self { socket, outgoing: Outgoing::default() }
     }
 }
 
@@ -256,7 +256,8 @@ impl Conn {
 
     pub(crate) fn queued(&self) -> usize {
         match &self.io {
-            Io::Udp(datagrams) => datagrams.queued,
+            Io::Udp(datagrams) => datagrams.outgoing.bytes(),
+            Io::Connecting(connecting) if connecting.is_udp() => connecting.outgoing.bytes(),
             _ => self.output.as_ref().map_or(0, |output| output.len()),
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::error::{Error, Kind, Result};
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
-use crate::net::{Happy, Resolver, Step, Stream, Target, Transport, Udp, Url, connect_error, order, resolve_error};
+use crate::net::{self, Happy, Step, Stream, Target, Transport, Url, connect_error, order, resolve_error};
 use crate::options::ConnectOptions;
 use crate::reactor::{Command, Token, Watch};
 use crate::time::Moment;
@@ -19,6 +19,7 @@ use super::core::{Core, Notice};
 use super::dispatch;
 use super::handlers::Handler;
 use super::net::Net;
+use super::udp::Outgoing;
 
 /// A connection that is not established yet.
 pub(crate) struct Connecting {
@@ -26,6 +27,14 @@ pub(crate) struct Connecting {
     options: ConnectOptions,
     deadline: Moment,
     stage: Stage,
+    /// Datagrams that wait for the socket, where it is to be one of UDP.
+    pub(crate) outgoing: Outgoing,
+}
+
+impl Connecting {
+    pub(crate) fn is_udp(&self) -> bool {
+        self.url.transport() == Transport::Udp
+    }
 }
 
 enum Stage {
@@ -33,7 +42,10 @@ enum Stage {
     New,
     /// The name is being looked up, at most until then.
     Resolving(u64, Moment),
-    Racing { race: Happy, attempts: Vec<Key> },
+    Racing {
+        race: Happy,
+        attempts: Vec<Key>,
+    },
 }
 
 /// One address that is being tried.
@@ -46,7 +58,7 @@ pub(crate) struct Attempt {
 /// Names being looked up, and for whom.
 #[derive(Default)]
 pub(crate) struct Names {
-    resolver: Option<Resolver>,
+    resolver: Option<net::Names>,
     waiting: HashMap<u64, Key>,
     last_ticket: u64,
 }
@@ -84,7 +96,7 @@ impl<S> Core<S> {
         let limits = options.limits.map_or_else(|| Rc::clone(&self.limits), |limits| Rc::new(limits.in_order()));
         let now = self.clock.now();
         let deadline = now.after(options.timeout.unwrap_or(limits.connect_timeout));
-        let connecting = Connecting { url, options, deadline, stage: Stage::New };
+        let connecting = Connecting { url, options, deadline, stage: Stage::New, outgoing: Outgoing::default() };
         let handler = self.handlers.add(handler);
         let io = Io::Connecting(Box::new(connecting));
         let mut conn = Conn::new(io, Speaks::Raw.start(), handler, limits, now);
@@ -112,18 +124,14 @@ impl<S> Core<S> {
         };
         let Some(connecting) = self.connecting(key) else { return };
         let url = connecting.url.clone();
-        let udp = url.transport() == Transport::Udp;
+        let udp = connecting.is_udp();
         match url.connect_target() {
             Ok(Target::Inet(addr)) if udp => self.connect_udp(state, key, addr),
             Ok(Target::Inet(addr)) => self.race(state, key, vec![addr]),
             Ok(Target::Name { host, port }) => {
-                #[cfg(feature = "sim")]
-                if let Some(addrs) = self.lookup_sim(host, port) {
-                    return self.resolved(state, key, addrs);
-                }
                 let resolver = self.names.resolver.get_or_insert_with(|| {
                     let send = self.inbox.sender();
-                    Resolver::new(Arc::new(move |ticket, result| send(Command::Resolved { ticket, result })))
+                    self.sockets.names(Arc::new(move |ticket, result| send(Command::Resolved { ticket, result })))
                 });
                 self.names.last_ticket += 1;
                 let ticket = self.names.last_ticket;
@@ -138,27 +146,12 @@ impl<S> Core<S> {
                     Err(refused) => self.close(key, CloseReason::Connect(refused.into_error(&url))),
                 }
             }
-            #[cfg(unix)]
-            Ok(Target::Unix(path)) => match self.connect_path(path) {
+            Ok(Target::Unix(path)) => match self.sockets.connect_path(path) {
                 Ok(stream) => self.established(state, key, stream, None, None),
                 Err(e) => self.close(key, CloseReason::Connect(connect_error(&url, e))),
             },
-            #[cfg(not(unix))]
-            Ok(Target::Unix(_)) => {
-                let e = io::ErrorKind::Unsupported.into();
-                self.close(key, CloseReason::Connect(connect_error(&url, e)));
-            }
             Err(e) => self.close(key, CloseReason::Connect(e)),
         }
-    }
-
-    #[cfg(unix)]
-    fn connect_path(&mut self, path: &std::path::Path) -> io::Result<Stream> {
-        #[cfg(feature = "sim")]
-        if let Some(stream) = self.connect_sim_path(path) {
-            return stream;
-        }
-        Stream::connect_unix(path)
     }
 
     /// A lookup has ended.
@@ -170,7 +163,7 @@ impl<S> Core<S> {
 
     fn resolved(&mut self, state: &mut S, key: Key, result: io::Result<Vec<SocketAddr>>) {
         let Some(connecting) = self.connecting(key) else { return };
-        let udp = connecting.url.transport() == Transport::Udp;
+        let udp = connecting.is_udp();
         match result {
             Ok(addrs) => {
                 let mut addrs = order(addrs);
@@ -240,7 +233,7 @@ impl<S> Core<S> {
 
     /// Begins to connect to one address.
     fn begin_attempt(&mut self, conn: Key, addr: SocketAddr, options: &ConnectOptions) -> io::Result<Key> {
-        let stream = self.open_stream(addr, options)?;
+        let stream = self.sockets.connect(addr, options)?;
         let key = self.attempts.insert(Attempt { conn, stream, addr });
         let Some(attempt) = self.attempts.get_mut(key) else { return Ok(key) };
         match self.reactor.register(attempt.stream.source(), Token::Attempt(key.index()), Watch::Both) {
@@ -250,14 +243,6 @@ impl<S> Core<S> {
                 Err(e)
             }
         }
-    }
-
-    fn open_stream(&mut self, addr: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
-        #[cfg(feature = "sim")]
-        if let crate::reactor::Reactor::Sim(sim) = &mut self.reactor {
-            return sim.connect(addr).map(Stream::Mem);
-        }
-        Stream::connect_tcp(addr, options)
     }
 
     fn is_overdue(&mut self, key: Key) -> bool {
@@ -345,29 +330,32 @@ impl<S> Core<S> {
         let Some(connecting) = self.connecting(key) else { return };
         let url = connecting.url.clone();
         let options = connecting.options.clone();
-        #[cfg(feature = "sim")]
-        let socket = match self.connect_sim_udp(addr) {
-            Some(socket) => socket,
-            None => Udp::connect(addr, &options),
-        };
-        #[cfg(not(feature = "sim"))]
-        let socket = Udp::connect(addr, &options);
-        match socket {
+        match self.sockets.connect_udp(addr, &options) {
             Ok(socket) => {
                 let Some(conn) = self.conns.get_mut(key) else { return };
-                conn.io = Io::Udp(Box::new(Datagrams::new(socket)));
+                let mut datagrams = Datagrams::new(socket);
+                if let Io::Connecting(connecting) = std::mem::replace(&mut conn.io, Io::None) {
+                    datagrams.outgoing = connecting.outgoing;
+                }
+                conn.io = Io::Udp(Box::new(datagrams));
                 conn.remote = Some(addr);
                 conn.flags.set(Flags::ESTABLISHED | Flags::WRITABLE);
+                let drains = conn.flags.has(Flags::DRAINING);
                 if let Err(e) = self.register(key, Watch::Read) {
                     return self.close(key, CloseReason::Connect(connect_error(&url, e)));
                 }
                 self.set_due(key, Due::Nothing, Moment::NEVER);
                 self.stats.connected += 1;
-                self.notify(key, Notice::Connected);
+                dispatch::call(state, self, key, Event::Resolved(addr.ip()));
+                dispatch::call(state, self, key, Event::Connected);
+                // What was sent beforehand leaves at the end of this turn, before a close.
+                self.mark_dirty(key);
+                if drains {
+                    self.close(key, CloseReason::Local);
+                }
             }
             Err(e) => self.close(key, CloseReason::Connect(connect_error(&url, e))),
         }
-        let _ = state;
     }
 
     /// Gives up what a connection was still doing to be established.
@@ -376,7 +364,7 @@ impl<S> Core<S> {
             Stage::New => {}
             Stage::Resolving(ticket, _) => {
                 self.names.waiting.remove(&ticket);
-                if let Some(resolver) = &self.names.resolver {
+                if let Some(resolver) = &mut self.names.resolver {
                     resolver.cancel(ticket);
                 }
             }
@@ -388,4 +376,3 @@ impl<S> Core<S> {
         }
     }
 }
-

@@ -7,7 +7,7 @@ use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key, TimerId};
 use crate::trace::trace_event;
 
-use super::conn::{Conn, Flags};
+use super::conn::Flags;
 use super::core::Core;
 use super::ctx::{Ctx, TimerCtx};
 use super::handlers::{BoxHandler, HandlerRef, Stored};

@@ -68,9 +68,12 @@ impl<S> Core<S> {
         if !conn.flags.has(Flags::HUNG_UP) || conn.reads() {
             return;
         }
+        // What a peer sent before it closed in order is still there to read.
+        let unread = matches!(conn.proto, Proto::Raw) && conn.flags.has(Flags::PAUSED) && !conn.is_ending();
         let Io::Stream(stream) = &mut conn.io else { return };
         let reason = match stream.take_error() {
             Ok(Some(e)) | Err(e) => CloseReason::Reset(e.kind()),
+            Ok(None) if unread => return,
             Ok(None) => CloseReason::Peer,
         };
         self.close(key, reason);

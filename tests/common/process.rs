@@ -27,10 +27,10 @@ pub(crate) fn copy(test: &str, role: &str, before: &str) -> Copy {
     std::thread::spawn(move || {
         for line in stdout.lines().map_while(Result::ok) {
             // The harness writes to the same stream, and does not always end its line.
-            if let Some((_, said)) = line.split_once("child: ") {
-                if tell.send(said.to_owned()).is_err() {
-                    return;
-                }
+            if let Some((_, said)) = line.split_once("child: ")
+                && tell.send(said.to_owned()).is_err()
+            {
+                return;
             }
         }
     });
