@@ -11,6 +11,8 @@ mod handlers;
 pub(crate) mod http;
 mod info;
 mod net;
+#[cfg(feature = "http")]
+pub(crate) mod router;
 mod run;
 #[cfg(feature = "signals")]
 mod signals;
