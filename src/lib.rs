@@ -40,6 +40,8 @@ mod reactor;
 pub mod sim;
 mod time;
 mod trace;
+#[cfg(doctest)]
+mod wont_compile;
 
 #[cfg(feature = "http")]
 pub mod http {

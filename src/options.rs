@@ -288,7 +288,8 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 limits! {
-    /// Connections of the manager, listeners included. A connection above it is closed at once. Default: 100,000.
+    /// Connections of the manager, listeners included. Above it none can be opened, and those that come wait with the
+    /// system. Default: 100,000.
     connections_max: usize = 100_000;
     /// Connections accepted from one listener before others get a turn. Default: 64.
     accepts_per_turn: usize = 64;
@@ -296,7 +297,7 @@ limits! {
     turn_bytes: usize = 64 * KIB;
     /// Messages of one connection given to its handler before others get a turn. Default: 32.
     turn_messages: usize = 32;
-    /// Bytes of a raw connection that its handler has left unread; above it the connection is not read. Default: 1 MiB.
+    /// Bytes of a raw connection that its handler has left unread; above it the connection is closed. Default: 1 MiB.
     read_max: usize = MIB;
     /// Bytes waiting to be sent at which `send` answers `High`, and requests of that connection wait. Default: 64 KiB.
     write_high: usize = 64 * KIB;
@@ -304,14 +305,12 @@ limits! {
     write_low: usize = 16 * KIB;
     /// Bytes waiting to be sent at which the connection is closed as too slow. Default: 16 MiB.
     write_max: usize = 16 * MIB;
-    /// Datagrams waiting to be sent on one UDP socket; more are dropped. Default: 256.
+    /// Datagrams waiting to be sent on one UDP socket; more are refused (`Sent::Full`). Default: 256.
     datagrams_max: usize = 256;
-    /// The longest datagram received; longer ones are dropped. Default: 65,507 bytes, the most that UDP over IPv4 has.
+    /// The longest datagram sent or received; longer ones are dropped. Default: 65,507 bytes, the most that UDP over IPv4 has.
     datagram_max: usize = 65_507;
     /// Bytes of wakeups that were sent and not yet delivered. Default: 64 MiB.
     wakeup_bytes_max: usize = 64 * MIB;
-    /// Timers of the manager. Default: 1,000,000.
-    timers_max: usize = 1_000_000;
     /// The time that connecting may take, the name and every address together. Default: 10 s.
     connect_timeout: Duration = Duration::from_secs(10);
     /// The time that looking up a name may take. Default: 5 s.
@@ -322,9 +321,11 @@ limits! {
     linger_timeout: Duration = Duration::from_secs(2);
     /// Bytes per second that a peer must send or take while a message is under way; 0 lets it dawdle. Default: 100.
     rate_floor: u32 = 100;
-    /// The time before `rate_floor` is asked for. Default: 10 s.
+    /// The time over which `rate_floor` is asked for. Default: 10 s. For what a peer takes it is six times as long: the
+    /// system's buffers hide the progress of a slow reader.
     rate_grace: Duration = Duration::from_secs(10);
-    /// Bytes of an HTTP head, request line and headers together; above it the answer is 431. Default: 16 KiB.
+    /// Bytes of an HTTP head, request line and headers together; above it the answer is 431. Default: 16 KiB; never more
+    /// than 64 KiB.
     head_max: usize = 16 * KIB;
     /// Header fields of an HTTP message; above it the answer is 431. Default: 64.
     headers_max: usize = 64;
@@ -361,7 +362,6 @@ impl Limits {
             &mut self.datagrams_max,
             &mut self.datagram_max,
             &mut self.wakeup_bytes_max,
-            &mut self.timers_max,
             &mut self.head_max,
             &mut self.headers_max,
             &mut self.target_max,

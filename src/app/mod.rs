@@ -8,6 +8,7 @@ pub mod config;
 pub mod files;
 pub mod pages;
 pub mod reach;
+mod serve;
 
 use std::env;
 use std::ffi::OsString;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use cli::{Cli, Command, Flags};
 use config::{Chosen, Level, Loaded, Loader, Problems, Surroundings};
 
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
         note(&format!("configuration: {}", source(&loaded)));
     }
     let result = match command {
-        Command::Run => run(loaded),
+        Command::Run => serve::serve(&loaded.config),
         Command::Check => check(&loaded),
     };
     match result {
@@ -57,11 +58,6 @@ pub fn main() -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
-}
-
-/// Serves until it is told to end.
-fn run(_loaded: Loaded) -> Result<()> {
-    Err(Error::new(Kind::Unsupported, "this build has no server yet"))
 }
 
 /// Prints the configuration as a file that could be used, and says that it is good.

@@ -14,6 +14,7 @@ use super::connect::Connecting;
 use super::handlers::HandlerRef;
 #[cfg(feature = "http")]
 use super::http::HttpConn;
+use super::udp::Outgoing;
 
 pub(crate) struct Conn {
     pub(crate) io: Io,
@@ -68,8 +69,7 @@ pub(crate) enum Maker {
 
 pub(crate) struct Datagrams {
     pub(crate) socket: Udp,
-    pub(crate) queue: std::collections::VecDeque<(Option<SocketAddr>, Box<[u8]>)>,
-    pub(crate) queued: usize,
+    pub(crate) outgoing: Outgoing,
 }
 
 /// The protocol of a scheme, before there is a connection to speak it.
@@ -112,9 +112,12 @@ pub(crate) enum Due {
     Idle,
     #[cfg(feature = "http")]
     Reply,
-    /// The end of a window over which the rate is measured.
+    /// The end of a window over which the rate is measured at which input comes.
     #[cfg(feature = "http")]
     Rate,
+    /// The same, of output that leaves.
+    #[cfg(feature = "http")]
+    Output,
 }
 
 impl Due {
@@ -130,7 +133,7 @@ impl Due {
             #[cfg(feature = "http")]
             Due::Reply => Some(Deadline::Reply),
             #[cfg(feature = "http")]
-            Due::Rate => Some(Deadline::Rate),
+            Due::Rate | Due::Output => Some(Deadline::Rate),
         }
     }
 }
@@ -174,6 +177,8 @@ impl Flags {
     pub(crate) const HUNG_UP: Self = Self(1 << 16);
     /// A datagram was refused because the queue was full, and nobody has been told since that it is not.
     pub(crate) const FULL: Self = Self(1 << 17);
+    /// It was made elsewhere, where copies of it may live on.
+    pub(crate) const TAKEN_OVER: Self = Self(1 << 18);
     /// We connected to the peer, not the peer to us.
     pub(crate) const OUTBOUND: Self = Self(1 << 14);
 
@@ -207,7 +212,7 @@ impl std::ops::BitOr for Flags {
 
 impl Datagrams {
     pub(crate) fn new(socket: Udp) -> Self {
-        Self { socket, queue: std::collections::VecDeque::new(), queued: 0 }
+        Self { socket, outgoing: Outgoing::default() }
     }
 }
 
@@ -234,21 +239,25 @@ impl Conn {
         }
     }
 
+    /// Its end is decided: nothing comes in or goes out any more but what is queued.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.flags.has(Flags::CLOSING | Flags::DRAINING | Flags::LINGERING)
+    }
+
     /// Bytes can be queued for the peer.
     pub(crate) fn takes_output(&self) -> bool {
-        let shut = Flags::CLOSING | Flags::DRAINING | Flags::LINGERING;
-        !self.flags.has(shut) && matches!(self.io, Io::Stream(_) | Io::Connecting(_))
+        !self.is_ending() && matches!(self.io, Io::Stream(_) | Io::Connecting(_))
     }
 
     /// Input is delivered to the handler.
     pub(crate) fn takes_input(&self) -> bool {
-        let shut = Flags::CLOSING | Flags::DRAINING | Flags::LINGERING | Flags::PAUSED | Flags::HIGH;
-        !self.flags.has(shut)
+        !self.is_ending() && !self.flags.has(Flags::PAUSED | Flags::HIGH)
     }
 
     pub(crate) fn queued(&self) -> usize {
         match &self.io {
-            Io::Udp(datagrams) => datagrams.queued,
+            Io::Udp(datagrams) => datagrams.outgoing.bytes(),
+            Io::Connecting(connecting) if connecting.is_udp() => connecting.outgoing.bytes(),
             _ => self.output.as_ref().map_or(0, |output| output.len()),
         }
     }

@@ -19,6 +19,7 @@ use super::core::{Core, Notice};
 use super::dispatch;
 use super::handlers::Handler;
 use super::net::Net;
+use super::udp::Outgoing;
 
 /// A connection that is not established yet.
 pub(crate) struct Connecting {
@@ -26,6 +27,14 @@ pub(crate) struct Connecting {
     options: ConnectOptions,
     deadline: Moment,
     stage: Stage,
+    /// Datagrams that wait for the socket, where it is to be one of UDP.
+    pub(crate) outgoing: Outgoing,
+}
+
+impl Connecting {
+    pub(crate) fn is_udp(&self) -> bool {
+        self.url.transport() == Transport::Udp
+    }
 }
 
 enum Stage {
@@ -87,7 +96,7 @@ impl<S> Core<S> {
         let limits = options.limits.map_or_else(|| Rc::clone(&self.limits), |limits| Rc::new(limits.in_order()));
         let now = self.clock.now();
         let deadline = now.after(options.timeout.unwrap_or(limits.connect_timeout));
-        let connecting = Connecting { url, options, deadline, stage: Stage::New };
+        let connecting = Connecting { url, options, deadline, stage: Stage::New, outgoing: Outgoing::default() };
         let handler = self.handlers.add(handler);
         let io = Io::Connecting(Box::new(connecting));
         let mut conn = Conn::new(io, Speaks::Raw.start(), handler, limits, now);
@@ -115,7 +124,7 @@ impl<S> Core<S> {
         };
         let Some(connecting) = self.connecting(key) else { return };
         let url = connecting.url.clone();
-        let udp = url.transport() == Transport::Udp;
+        let udp = connecting.is_udp();
         match url.connect_target() {
             Ok(Target::Inet(addr)) if udp => self.connect_udp(state, key, addr),
             Ok(Target::Inet(addr)) => self.race(state, key, vec![addr]),
@@ -154,7 +163,7 @@ impl<S> Core<S> {
 
     fn resolved(&mut self, state: &mut S, key: Key, result: io::Result<Vec<SocketAddr>>) {
         let Some(connecting) = self.connecting(key) else { return };
-        let udp = connecting.url.transport() == Transport::Udp;
+        let udp = connecting.is_udp();
         match result {
             Ok(addrs) => {
                 let mut addrs = order(addrs);
@@ -304,7 +313,11 @@ impl<S> Core<S> {
         if let Err(e) = watched {
             return self.close(key, CloseReason::Reset(e.kind()));
         }
-        self.set_due(key, Due::Nothing, Moment::NEVER);
+        let drained_by = self.now.after(conn.limits.drain_timeout);
+        match conn.flags.has(Flags::DRAINING) {
+            true => self.set_due(key, Due::Drain, drained_by),
+            false => self.set_due(key, Due::Nothing, Moment::NEVER),
+        }
         self.stats.connected += 1;
         dispatch::call(state, self, key, Event::Connected);
         self.settle(key);
@@ -320,19 +333,29 @@ impl<S> Core<S> {
         match self.sockets.connect_udp(addr, &options) {
             Ok(socket) => {
                 let Some(conn) = self.conns.get_mut(key) else { return };
-                conn.io = Io::Udp(Box::new(Datagrams::new(socket)));
+                let mut datagrams = Datagrams::new(socket);
+                if let Io::Connecting(connecting) = std::mem::replace(&mut conn.io, Io::None) {
+                    datagrams.outgoing = connecting.outgoing;
+                }
+                conn.io = Io::Udp(Box::new(datagrams));
                 conn.remote = Some(addr);
                 conn.flags.set(Flags::ESTABLISHED | Flags::WRITABLE);
+                let drains = conn.flags.has(Flags::DRAINING);
                 if let Err(e) = self.register(key, Watch::Read) {
                     return self.close(key, CloseReason::Connect(connect_error(&url, e)));
                 }
                 self.set_due(key, Due::Nothing, Moment::NEVER);
                 self.stats.connected += 1;
-                self.notify(key, Notice::Connected);
+                dispatch::call(state, self, key, Event::Resolved(addr.ip()));
+                dispatch::call(state, self, key, Event::Connected);
+                // What was sent beforehand leaves at the end of this turn, before a close.
+                self.mark_dirty(key);
+                if drains {
+                    self.close(key, CloseReason::Local);
+                }
             }
             Err(e) => self.close(key, CloseReason::Connect(connect_error(&url, e))),
         }
-        let _ = state;
     }
 
     /// Gives up what a connection was still doing to be established.

@@ -84,8 +84,6 @@ pub(crate) enum Notice {
     Opened,
     /// An outbound connection with a literal address, or a name already looked up, may start.
     Start,
-    /// A connection that needs no handshake is up.
-    Connected,
     Drained,
 }
 
@@ -137,11 +135,10 @@ impl<S> Core<S> {
 
     /// Puts a connection into the ready queue, once.
     pub(crate) fn make_ready(&mut self, key: Key) {
-        if let Some(conn) = self.conns.get_mut(key) {
-            if conn.flags.raise(Flags::QUEUED) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && conn.flags.raise(Flags::QUEUED) {
                 self.ready.push_back(key.index() as u32);
             }
-        }
     }
 
     /// Queues bytes for a stream's peer.
@@ -224,18 +221,10 @@ impl<S> Core<S> {
                     }
                 }
                 Notice::Start => self.start_connecting(state, key),
-                Notice::Connected => {
-                    if self.conns.get(key).is_some_and(|conn| !conn.flags.has(Flags::CLOSING)) {
-                        if let Some(remote) = self.conns.get(key).and_then(|conn| conn.remote) {
-                            dispatch::call(state, self, key, Event::Resolved(remote.ip()));
-                        }
-                        dispatch::call(state, self, key, Event::Connected);
-                        self.make_ready(key);
-                    }
-                }
                 Notice::Drained => {
-                    let open = |conn: &Conn| conn.takes_output() || matches!(conn.io, Io::Udp(_));
-                    if self.conns.get(key).is_some_and(open) {
+                    // Filled again since: another one will come.
+                    let again = |conn: &Conn| conn.flags.has(Flags::HIGH | Flags::FULL);
+                    if self.conns.get(key).is_some_and(|conn| !again(conn)) {
                         dispatch::call(state, self, key, Event::Drained);
                     }
                 }
@@ -265,7 +254,16 @@ impl<S> Core<S> {
     }
 
     /// Closes what a connection stands on.
-    fn shut(&mut self, key: Key, io: Io) {
+    fn shut(&mut self, key: Key, mut io: Io) {
+        if self.conns.get(key).is_some_and(|conn| conn.flags.has(Flags::TAKEN_OVER)) {
+            // A copy of the socket would keep it watched, and wake us for whoever has the slot by then.
+            match &mut io {
+                Io::Stream(stream) => self.reactor.deregister(stream.source()),
+                Io::Listener(listening) => self.reactor.deregister(listening.socket.source()),
+                Io::Udp(datagrams) => self.reactor.deregister(datagrams.socket.source()),
+                Io::Connecting(_) | Io::None => {}
+            }
+        }
         match io {
             Io::Stream(_) | Io::Udp(_) | Io::None => {}
             Io::Listener(listening) => {

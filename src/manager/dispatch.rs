@@ -35,12 +35,34 @@ impl HandlerPanic<'_> {
     }
 }
 
-/// Tells a connection's handler of an event, of `Opened` first if it has not been told that yet.
+/// Tells a connection's handler of an event, of `Opened` first if it has not been told that yet. Once the connection
+/// closes or drains, it is told of nothing but `Closed`.
 pub(crate) fn call<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<'_>) {
-    let Some(conn) = core.conns.get_mut(key) else { return };
-    if conn.flags.raise(Flags::OPENED) && !matches!(event, Event::Opened) {
-        call_first(state, core, key);
+    let Some(conn) = core.conns.get(key) else { return };
+    let in_the_midst = conn.flags.has(Flags::OPENED) && !conn.is_ending();
+    if in_the_midst || admit(state, core, key, &event) {
+        run_handler(state, core, key, event);
     }
+}
+
+/// Whether the connection is to be told of the event, where it is its first or its last.
+#[cold]
+fn admit<S>(state: &mut S, core: &mut Core<S>, key: Key, event: &Event<'_>) -> bool {
+    let last = matches!(event, Event::Closed(_));
+    let Some(conn) = core.conns.get_mut(key) else { return false };
+    if conn.is_ending() && !last {
+        return false;
+    }
+    if conn.flags.raise(Flags::OPENED) {
+        run_handler(state, core, key, Event::Opened);
+        let goes_on = core.conns.get(key).is_some_and(|conn| !conn.is_ending());
+        return !matches!(event, Event::Opened) && (last || goes_on);
+    }
+    true
+}
+
+#[inline]
+fn run_handler<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<'_>) {
     let Some(conn) = core.conns.get(key) else { return };
     let handler = if conn.handler == HandlerRef::NONE { core.default_handler } else { conn.handler };
     let Some(Stored::Handler(mut f)) = core.handlers.take(handler) else { return };
@@ -57,11 +79,6 @@ pub(crate) fn call<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<
         core.close(key, CloseReason::HandlerPanicked);
         report(state, core, HandlerPanic { conn: Some(id), timer: None, event: name, payload: &*payload });
     }
-}
-
-#[cold]
-fn call_first<S>(state: &mut S, core: &mut Core<S>, key: Key) {
-    call(state, core, key, Event::Opened);
 }
 
 /// Runs a timer's callback.

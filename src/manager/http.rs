@@ -1,16 +1,18 @@
 //! HTTP on a connection: between the parsers of `proto::http`, the handler, and the output.
 
-use bytes::Bytes;
+mod deadlines;
+mod reply;
 
-use crate::event::{CloseReason, Deadline, Event, Sent};
+use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
+use crate::options::Limits;
 use crate::proto::http::body::{BodyDecoder, Piece};
-use crate::proto::http::encode::{self, Framing, ReplyTo};
+use crate::proto::http::encode;
 use crate::proto::http::head::{self, HeaderSpace, Scan};
 use crate::proto::http::{BodyLen, Expect, Head, HeadLimits, Request, Response, Version};
 
 use super::conn::{Conn, Due, Flags, Proto};
-use super::core::{Core, Stop};
+use super::core::Core;
 use super::dispatch;
 use super::handlers::HandlerRef;
 use super::net::Net;
@@ -93,12 +95,16 @@ struct Bits {
     head_request: bool,
     /// The handler runs below `serve_http`, which draws the consequences of a reply itself.
     busy: bool,
-    /// The request has a body that has not come whole.
+    /// The request has a body, of which not all is used.
     body_pending: bool,
+    /// The client waits for 100 before it sends the body.
+    expects: bool,
     /// `HttpHead` is being told: the body can be chosen.
     choosing: bool,
     /// An event stream: silence is no failure.
     endless: bool,
+    /// Input was thrown away: more may be on its way, which would make a close a reset.
+    unread: bool,
 }
 
 /// A body that comes in pieces.
@@ -149,7 +155,7 @@ impl HttpConn {
 
     /// No part of a request is on its way, as far as we know.
     pub(crate) fn is_at_rest(&self) -> bool {
-        !self.bits.body_pending
+        !self.bits.body_pending && !self.bits.unread
     }
 
     fn begin(&mut self, head: &Head<'_>) {
@@ -164,10 +170,24 @@ impl HttpConn {
         self.reply == Reply::Done
     }
 
+    /// A request has come and is not done with.
+    fn is_in_request(&self) -> bool {
+        self.bits.busy || self.phase != Phase::Head
+    }
+
     /// There is a request, and its reply has not begun.
     fn is_asked(&self) -> bool {
-        (self.bits.busy || self.phase != Phase::Head) && matches!(self.reply, Reply::None | Reply::Deferred)
+        self.is_in_request() && matches!(self.reply, Reply::None | Reply::Deferred)
     }
+
+    /// All of the body is used, and the handler has not been told that the request is whole.
+    fn has_body_end(&self) -> bool {
+        self.phase == Phase::Body && !self.bits.body_pending
+    }
+}
+
+fn head_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits { head_max: limits.head_max, headers_max: limits.headers_max, target_max: limits.target_max }
 }
 
 impl Conn {
@@ -200,18 +220,17 @@ impl<S> Core<S> {
             conn.flags.clear(Flags::BACKLOG);
             if !conn.takes_output() {
                 // The connection is on its way out: what else the peer sent is nothing to us.
+                if let Some(http) = conn.http() {
+                    http.bits.unread |= used < bytes.len();
+                }
                 return bytes.len();
             }
-            if used == bytes.len() {
+            if used == bytes.len() && !conn.http().is_some_and(|http| http.has_body_end()) {
                 return used;
             }
             let over = served >= conn.limits.turn_messages;
             let may = conn.takes_input() && !over;
-            let limits = HeadLimits {
-                head_max: conn.limits.head_max,
-                headers_max: conn.limits.headers_max,
-                target_max: conn.limits.target_max,
-            };
+            let limits = head_limits(&conn.limits);
             let Some(http) = conn.http() else { return bytes.len() };
             if !may || http.phase == Phase::Answer {
                 conn.flags.set(Flags::BACKLOG);
@@ -245,12 +264,12 @@ impl<S> Core<S> {
         let Some(conn) = self.conns.get_mut(key) else { return 0 };
         let remote = conn.remote;
         let body_max = conn.limits.body_max;
+        // Each request has its own time for what it waits for.
+        conn.due = Due::Nothing;
         let last = conn.limits.requests_max.is_some_and(|max| conn.http().is_some_and(|http| http.seq + 1 >= max));
         let Some(http) = conn.http() else { return 0 };
         http.begin(head);
-        if last || self.stop != Stop::Running {
-            http.bits.keep_alive = false;
-        }
+        http.bits.keep_alive &= !last;
         let len = match head.body_len() {
             BodyLen::None => Some(0),
             BodyLen::Length(len) => Some(len),
@@ -268,6 +287,7 @@ impl<S> Core<S> {
         dispatch::call(state, self, key, Event::HttpHead(&Request::new(*head, &[], remote)));
 
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else { return 0 };
+        let is_paused = conn.flags.has(Flags::PAUSED);
         let Some(http) = conn.http() else { return 0 };
         http.bits.choosing = false;
         // `Net::body` leaves the choice in a box only where it is not the default.
@@ -275,7 +295,7 @@ impl<S> Core<S> {
         if http.is_replied() {
             if http.bits.body_pending {
                 // Answered before the body came: nobody will read it.
-                self.drain(key);
+                self.end_http(key);
                 return 0;
             }
             self.finish_reply(key);
@@ -288,18 +308,10 @@ impl<S> Core<S> {
                 return 0;
             }
         };
-        if !http.bits.body_pending {
+        let is_plain = len == Some(0) || matches!(choice, Choice::Collect(_));
+        if is_plain && !is_paused && !http.bits.body_pending {
             let len = len.unwrap_or(0) as usize;
-            let body = match choice {
-                Choice::Collect(_) => &rest[..len],
-                Choice::Stream => {
-                    if len > 0 {
-                        dispatch::call(state, self, key, Event::HttpBody(&rest[..len]));
-                    }
-                    &[]
-                }
-            };
-            self.complete(state, key, &Request::new(*head, body, remote));
+            self.complete(state, key, &Request::new(*head, &rest[..len], remote));
             return len;
         }
         let room = match (choice, len) {
@@ -307,12 +319,11 @@ impl<S> Core<S> {
             _ => 0,
         };
         let head_bytes = head.raw().to_vec();
-        http.body = Some(Box::new(Incoming { head: head_bytes, bytes: Vec::with_capacity(room), decoder, choice }));
         http.phase = Phase::Body;
         http.bits.busy = false;
-        if head.expect() == Expect::Continue && rest.is_empty() && http.reply == Reply::None {
-            self.send(key, encode::CONTINUE);
-        }
+        http.bits.body_pending = !decoder.is_done();
+        http.bits.expects = head.expect() == Expect::Continue;
+        http.body = Some(Box::new(Incoming { head: head_bytes, bytes: Vec::with_capacity(room), decoder, choice }));
         0
     }
 
@@ -324,7 +335,14 @@ impl<S> Core<S> {
             if !conn.takes_input() {
                 return bytes.len() - rest.len();
             }
-            let Some(incoming) = conn.http().and_then(|http| http.body.as_deref_mut()) else { return bytes.len() };
+            if conn.due == Due::Reply {
+                // It was paused, and goes on.
+                conn.due = Due::Nothing;
+            }
+            let Some(http) = conn.http() else { return bytes.len() };
+            // RFC 9110 §10.1.1: no 100 to a client that did not wait for it.
+            http.bits.expects &= bytes.is_empty();
+            let Some(incoming) = http.body.as_deref_mut() else { return bytes.len() };
             let piece = match incoming.decoder.next(&mut rest) {
                 Ok(piece) => piece,
                 Err(e) => {
@@ -332,6 +350,7 @@ impl<S> Core<S> {
                     return bytes.len();
                 }
             };
+            http.bits.body_pending = !incoming.decoder.is_done();
             match (piece, incoming.choice) {
                 (Piece::NeedMore, _) => return bytes.len() - rest.len(),
                 (Piece::End, _) => {
@@ -346,9 +365,18 @@ impl<S> Core<S> {
                     let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else {
                         return bytes.len();
                     };
-                    if conn.http().is_some_and(|http| http.is_replied()) {
-                        self.drain(key);
-                        return bytes.len();
+                    let Some(http) = conn.http() else { return bytes.len() };
+                    match (http.is_replied(), http.bits.body_pending) {
+                        (false, _) => {}
+                        // Nobody will read the rest.
+                        (true, true) => {
+                            self.end_http(key);
+                            return bytes.len();
+                        }
+                        (true, false) => {
+                            self.finish_reply(key);
+                            return bytes.len() - rest.len();
+                        }
                     }
                 }
             }
@@ -367,7 +395,6 @@ impl<S> Core<S> {
         let remote = conn.remote;
         let Some(http) = conn.http() else { return };
         let Some(incoming) = http.body.take() else { return };
-        http.bits.body_pending = false;
         http.bits.busy = true;
         let mut space = HeaderSpace::new();
         // It was parsed and accepted under the limits of its time; those do not shrink afterwards.
@@ -382,7 +409,6 @@ impl<S> Core<S> {
     /// The request is whole: has it answered, now or later.
     fn complete(&mut self, state: &mut S, key: Key, request: &Request<'_>) {
         let Some(http) = self.http_mut(key) else { return };
-        http.bits.body_pending = false;
         if !http.is_replied() {
             http.phase = Phase::Answer;
             dispatch::call(state, self, key, Event::HttpRequest(request));
@@ -406,9 +432,16 @@ impl<S> Core<S> {
     fn refuse(&mut self, key: Key, status: u16, why: &dyn std::fmt::Display) {
         self.stats.http_refused += 1;
         let date = *self.date.get(self.now, &self.clock);
-        let silent = self.http_mut(key).is_none_or(|http| http.phase != Phase::Head && http.bits.head_request);
-        let text = if silent { String::new() } else { why.to_string() };
-        self.queue(key, |output| encode::refusal(output.tail(), status, &text, &date));
+        let Some(http) = self.http_mut(key) else { return };
+        let is_head = http.is_in_request() && http.bits.head_request;
+        match http.reply {
+            Reply::None | Reply::Deferred => {
+                let text = if is_head { String::new() } else { why.to_string() };
+                self.queue(key, |output| encode::refusal(output.tail(), status, &text, &date));
+            }
+            // A second head would be taken for a part of the body. That the reply never ends must say enough.
+            Reply::Chunked | Reply::UntilClose | Reply::Bodiless | Reply::Done => {}
+        }
         if let Some(conn) = self.conns.get_mut(key) {
             if conn.reason.is_none() {
                 conn.reason = Some(Box::new(CloseReason::Protocol(format!("{status}: {why}").into())));
@@ -418,210 +451,11 @@ impl<S> Core<S> {
                 http.body = None;
             }
         }
-        self.drain(key);
-    }
-
-    /// Answers the request `seq` (0: whichever is unanswered) of a connection.
-    fn reply(&mut self, key: Key, seq: u32, response: &Response<'_>) -> Sent {
-        let mut shared = None;
-        let sent = self.begin_reply(key, seq, |out, to| {
-            let (encoded, body) = encode::encode_reply(out, response, to).ok()?;
-            shared = body;
-            Some((encoded.keep_alive, Reply::Done))
-        });
-        if !sent.is_queued() {
-            return sent;
-        }
-        let sent = match shared {
-            Some(body) => self.send_shared(key, body),
-            None => sent,
-        };
-        self.end_reply(key);
-        sent
-    }
-
-    /// Queues the beginning of a reply, or nothing: `encode` says what becomes of the connection and of the reply.
-    fn begin_reply(
-        &mut self,
-        key: Key,
-        seq: u32,
-        encode: impl FnOnce(&mut Vec<u8>, &ReplyTo<'_>) -> Option<(bool, Reply)>,
-    ) -> Sent {
-        let date = *self.date.get(self.now, &self.clock);
-        let Some(conn) = self.conns.get_mut(key) else { return Sent::Gone };
-        if !conn.takes_output() {
-            return Sent::Gone;
-        }
-        let Some(http) = conn.http() else { return Sent::Invalid };
-        if seq != 0 && seq != http.seq {
-            return Sent::Gone;
-        }
-        if !http.is_asked() {
-            return Sent::Invalid;
-        }
-        let to = ReplyTo {
-            version: http.version,
-            head_request: http.bits.head_request,
-            keep_alive: http.bits.keep_alive && !http.bits.body_pending,
-            date: &date,
-        };
-        let mut begun = None;
-        let sent = self.queue(key, |output| begun = encode(output.tail(), &to));
-        match (begun, self.http_mut(key)) {
-            (Some((keep_alive, reply)), Some(http)) if sent.is_queued() => {
-                http.bits.keep_alive = keep_alive;
-                http.reply = reply;
-                sent
-            }
-            _ if sent.is_queued() => Sent::Invalid,
-            _ => sent,
-        }
-    }
-
-    /// The reply is complete: goes on, unless `serve_http` stands above us and will.
-    fn end_reply(&mut self, key: Key) {
-        let Some(http) = self.http_mut(key) else { return };
-        http.reply = Reply::Done;
-        if http.bits.busy {
-            return;
-        }
-        match http.phase {
-            Phase::Answer => self.finish_reply(key),
-            // Answered from elsewhere before the body came.
-            Phase::Body => self.drain(key),
-            Phase::Head => {}
-        }
-    }
-
-    /// Makes the connection ready for its next request, or ends it.
-    fn finish_reply(&mut self, key: Key) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        let Some(http) = conn.http() else { return };
-        http.phase = Phase::Head;
-        http.reply = Reply::None;
-        http.bits.busy = false;
-        http.bits.endless = false;
-        if !http.bits.keep_alive {
-            self.drain(key);
-        } else if conn.flags.has(Flags::BACKLOG | Flags::READABLE | Flags::EOF) {
-            self.make_ready(key);
-        }
-    }
-
-    /// Sets the deadline that fits what the connection waits for now.
-    pub(crate) fn settle_http(&mut self, key: Key) {
-        let now = self.now;
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if !conn.takes_output() {
-            return;
-        }
-        let queued = conn.queued();
-        let kept = conn.has_input();
-        let paused = conn.flags.has(Flags::PAUSED);
-        let ended = conn.flags.has(Flags::EOF) && !conn.flags.has(Flags::BACKLOG);
-        let limits = &conn.limits;
-        let (head, idle, reply, rate) =
-            (limits.head_timeout, limits.idle_timeout, limits.reply_timeout, limits.rate_grace);
-        let was = conn.due;
-        let Some(http) = conn.http() else { return };
-        if ended && http.phase != Phase::Answer {
-            // RFC 9112 §8: a body cut short is never whole, and nothing more will come.
-            return self.close_after_output(key, CloseReason::Peer);
-        }
-        let due = match http.phase {
-            _ if queued > 0 => Due::Rate,
-            Phase::Head if kept || http.seq == 0 => Due::Head,
-            Phase::Head => Due::Idle,
-            Phase::Body if paused => Due::Reply,
-            Phase::Body => Due::Rate,
-            Phase::Answer if http.bits.endless => Due::Nothing,
-            Phase::Answer => Due::Reply,
-        };
-        let wait = match due {
-            Due::Idle => idle,
-            Due::Reply => reply,
-            // These run on from where they began.
-            Due::Head | Due::Rate if due == was => return,
-            Due::Head => head,
-            Due::Rate => {
-                conn.moved = 0;
-                rate
-            }
-            Due::Nothing | Due::Connect | Due::Retry | Due::Drain | Due::Linger => {
-                return self.set_due(key, Due::Nothing, crate::time::Moment::NEVER);
-            }
-        };
-        self.set_due(key, due, now.after(wait));
-    }
-
-    /// A deadline of HTTP has passed.
-    pub(crate) fn http_overdue(&mut self, key: Key, due: Due) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        match due {
-            Due::Rate => {
-                let floor = u64::from(conn.limits.rate_floor) * conn.limits.rate_grace.as_secs().max(1);
-                if u64::from(conn.moved) >= floor {
-                    conn.moved = 0;
-                    let at = self.now.after(conn.limits.rate_grace);
-                    return self.set_due(key, Due::Rate, at);
-                }
-                let waits_for_body = conn.queued() == 0;
-                conn.reason = Some(Box::new(CloseReason::TimedOut(Deadline::Rate)));
-                if waits_for_body {
-                    self.refuse(key, 408, &"");
-                } else {
-                    self.close(key, CloseReason::TimedOut(Deadline::Rate));
-                }
-            }
-            // RFC 9110 §15.5.9: told only where there is a request to tell it of.
-            Due::Head if conn.has_input() => {
-                conn.reason = Some(Box::new(CloseReason::TimedOut(Deadline::Head)));
-                self.refuse(key, 408, &"");
-            }
-            other => {
-                if let Some(deadline) = other.deadline() {
-                    self.close(key, CloseReason::TimedOut(deadline));
-                }
-            }
-        }
-    }
-
-    /// Ends the connections that only wait for a next request; the others end with their reply.
-    pub(crate) fn stop_http(&mut self, key: Key) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        let kept = conn.has_input();
-        let Some(http) = conn.http() else { return };
-        http.bits.keep_alive = false;
-        if http.phase == Phase::Head && !kept && !http.bits.busy {
-            self.drain(key);
-        }
+        self.end_http(key);
     }
 }
 
 impl<S> Net<'_, S> {
-    /// Answers a request: the connection's unanswered one, or the one that a [`ReplyId`] names.
-    ///
-    /// `Gone` when the connection, or the named request, is over; `Invalid`, and nothing is sent, when no request is
-    /// unanswered or the response has a header that may not be sent ([`Response::validate`] names it). Answering in
-    /// `HttpHead` refuses the body: `HttpRequest` does not come.
-    pub fn reply(&mut self, to: impl Into<ReplyId>, response: Response<'_>) -> Sent {
-        let to = to.into();
-        self.core.reply(to.conn.0, to.seq, &response)
-    }
-
-    /// Promises to answer the connection's request later. Requests behind it wait, unread.
-    ///
-    /// `None` when there is no unanswered request. A promise that is not kept within `Limits::reply_timeout` closes the
-    /// connection.
-    pub fn defer(&mut self, conn: ConnId) -> Option<ReplyId> {
-        let http = self.core.http_mut(conn.0)?;
-        if !http.is_asked() {
-            return None;
-        }
-        http.reply = Reply::Deferred;
-        Some(ReplyId { conn, seq: http.seq })
-    }
-
     /// Chooses how the body of the connection's request comes. Only while its `HttpHead` is told; later it has no effect.
     pub fn body(&mut self, conn: ConnId, body: Body) {
         let Some(http) = self.core.http_mut(conn.0) else { return };
@@ -639,122 +473,5 @@ impl<S> Net<'_, S> {
         if let Ok(decoder) = BodyDecoder::new(BodyLen::None, 0) {
             http.body = Some(Box::new(Incoming { head: Vec::new(), bytes: Vec::new(), decoder, choice }));
         }
-    }
-
-    /// Begins a reply whose body follows in pieces: [`write`](Self::write), then [`finish`](Self::finish). Chunked for
-    /// HTTP/1.1; for HTTP/1.0 the connection closes behind it. The response's own body is not used.
-    ///
-    /// A reply in progress to which nothing is written for `Limits::reply_timeout` closes the connection.
-    pub fn start(&mut self, to: impl Into<ReplyId>, response: Response<'_>) -> Sent {
-        let to = to.into();
-        self.core.start(to, &response)
-    }
-
-    /// Begins a stream of server-sent events: as [`start`](Self::start), of `text/event-stream`, and never closed for
-    /// its silence. Send comments to learn of clients that are gone.
-    pub fn start_events(&mut self, to: impl Into<ReplyId>) -> Sent {
-        let to = to.into();
-        let response = Response::new(200).content_type("text/event-stream").header("Cache-Control", "no-cache");
-        let sent = self.core.start(to, &response);
-        if let Some(http) = self.core.http_mut(to.conn.0).filter(|_| sent.is_queued()) {
-            http.bits.endless = true;
-        }
-        sent
-    }
-
-    /// Writes a piece of a reply that was begun with [`start`](Self::start). An empty piece is nothing.
-    pub fn write(&mut self, to: impl Into<ReplyId>, bytes: &[u8]) -> Sent {
-        let to = to.into();
-        self.core.write_piece(to, bytes.len(), |core, key| core.send(key, bytes))
-    }
-
-    /// As [`write`](Self::write), without copying.
-    pub fn write_shared(&mut self, to: impl Into<ReplyId>, bytes: Bytes) -> Sent {
-        let to = to.into();
-        self.core.write_piece(to, bytes.len(), |core, key| core.send_shared(key, bytes))
-    }
-
-    /// Ends a reply that was begun with [`start`](Self::start), with trailers (`&[]` for none), which HTTP/1.0 and HEAD
-    /// drop.
-    pub fn finish(&mut self, to: impl Into<ReplyId>, trailers: &[(&str, &str)]) -> Sent {
-        let to = to.into();
-        self.core.finish(to, trailers)
-    }
-}
-
-impl<S> Core<S> {
-    fn start(&mut self, to: ReplyId, response: &Response<'_>) -> Sent {
-        self.begin_reply(to.conn.0, to.seq, |out, ask| {
-            let len = out.len();
-            let encoded = encode::encode_head(out, response, ask, Framing::Chunked).ok()?;
-            let reply = match encoded.framing {
-                Some(Framing::Chunked) => Reply::Chunked,
-                Some(Framing::UntilClose) => Reply::UntilClose,
-                None if ask.head_request => Reply::Bodiless,
-                // A status that has no body cannot be streamed.
-                Some(Framing::Length(_)) | None => {
-                    out.truncate(len);
-                    return None;
-                }
-            };
-            Some((encoded.keep_alive, reply))
-        })
-    }
-
-    fn stream_of(&mut self, to: ReplyId) -> Result<Reply, Sent> {
-        let Some(conn) = self.conns.get_mut(to.conn.0).filter(|conn| conn.takes_output()) else {
-            return Err(Sent::Gone);
-        };
-        let Some(http) = conn.http() else { return Err(Sent::Invalid) };
-        if to.seq != 0 && to.seq != http.seq {
-            return Err(Sent::Gone);
-        }
-        match http.reply {
-            reply @ (Reply::Chunked | Reply::UntilClose | Reply::Bodiless) => Ok(reply),
-            Reply::None | Reply::Deferred | Reply::Done => Err(Sent::Invalid),
-        }
-    }
-
-    fn write_piece(&mut self, to: ReplyId, len: usize, write: impl FnOnce(&mut Self, Key) -> Sent) -> Sent {
-        let key = to.conn.0;
-        let reply = match self.stream_of(to) {
-            Ok(reply) => reply,
-            Err(sent) => return sent,
-        };
-        if len == 0 || reply == Reply::Bodiless {
-            // An empty chunk would end the body.
-            return Sent::Queued;
-        }
-        if reply == Reply::Chunked {
-            let sent = self.queue(key, |output| encode::put_chunk_prefix(output.tail(), len));
-            if !sent.is_queued() {
-                return sent;
-            }
-        }
-        let mut sent = write(self, key);
-        if reply == Reply::Chunked && sent.is_queued() {
-            sent = self.send(key, encode::CHUNK_SUFFIX);
-        }
-        sent
-    }
-
-    fn finish(&mut self, to: ReplyId, trailers: &[(&str, &str)]) -> Sent {
-        let key = to.conn.0;
-        let reply = match self.stream_of(to) {
-            Ok(reply) => reply,
-            Err(sent) => return sent,
-        };
-        let mut sent = Sent::Queued;
-        if reply == Reply::Chunked {
-            let mut encoded = Ok(());
-            sent = self.queue(key, |output| encoded = encode::put_last_chunk(output.tail(), trailers));
-            if encoded.is_err() {
-                return Sent::Invalid;
-            }
-        }
-        if sent.is_queued() {
-            self.end_reply(key);
-        }
-        sent
     }
 }

@@ -373,7 +373,7 @@ impl<S> Core<S> {
         for command in mail.drain(..) {
             match command {
                 Command::Wakeup { id, bytes } => {
-                    if self.conns.get(id.0).is_some_and(|conn| !conn.flags.has(Flags::CLOSING)) {
+                    if self.conns.get(id.0).is_some_and(|conn| !conn.is_ending()) {
                         self.stats.wakeups += 1;
                         dispatch::call(state, self, id.0, Event::Wakeup(&bytes));
                     } else {
@@ -448,7 +448,7 @@ impl<S> Core<S> {
             Due::Linger => self.close(key, CloseReason::Local),
             Due::Drain => self.close(key, CloseReason::TimedOut(crate::event::Deadline::Drain)),
             #[cfg(feature = "http")]
-            Due::Head | Due::Idle | Due::Reply | Due::Rate => self.http_overdue(key, due),
+            Due::Head | Due::Idle | Due::Reply | Due::Rate | Due::Output => self.http_overdue(key, due),
         }
     }
 }

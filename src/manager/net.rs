@@ -93,6 +93,7 @@ impl<S> Net<'_, S> {
         socket: impl Into<StdSocket>,
         handler: impl Handler<S> + 'static,
     ) -> Result<ConnId> {
+        self.core.check_room("the socket")?;
         let socket = socket.into();
         let what = || format!("cannot take over the socket as {}", scheme.as_str());
         let udp = matches!(socket, StdSocket::Udp(_));
@@ -113,7 +114,11 @@ impl<S> Net<'_, S> {
             StdSocket::UnixStream(socket) => Socket::Stream(Stream::from_unix(socket).map_err(failed)?),
         };
         let handler = self.core.handlers.add(Box::new(handler));
-        self.core.add_listener(socket, &options, speaks, handler, Maker::Shared)
+        let id = self.core.add_listener(socket, &options, speaks, handler, Maker::Shared)?;
+        if let Some(conn) = self.core.conns.get_mut(id.0) {
+            conn.flags.set(Flags::TAKEN_OVER);
+        }
+        Ok(id)
     }
 
     /// Queues bytes for the peer; they leave at the end of this turn. `High` means: wait for `Drained`.
@@ -140,8 +145,9 @@ impl<S> Net<'_, S> {
         }
     }
 
-    /// Queues one datagram from a UDP socket. `Invalid` when it is larger than `Limits::datagram_max`; `High`, and not
-    /// queued, when `Limits::datagrams_max` wait already (counted in `Stats::datagrams_dropped`).
+    /// Queues one datagram from a UDP socket. `Invalid` when it is larger than `Limits::datagram_max`; `High` when it is
+    /// the last for which there is room, `Full` when there was none (`Limits::datagrams_max`, counted in
+    /// `Stats::datagrams_dropped`). After either, `Drained` tells that all have left.
     pub fn send_to(&mut self, id: ConnId, to: SocketAddr, datagram: &[u8]) -> Sent {
         match self.core.carrier(id.0) {
             Carrier::Datagrams => self.core.send_datagram(id.0, Some(to), datagram),
@@ -159,12 +165,11 @@ impl<S> Net<'_, S> {
 
     /// Goes on reading.
     pub fn resume_read(&mut self, id: ConnId) {
-        if let Some(conn) = self.core.conns.get_mut(id.0) {
-            if conn.flags.has(Flags::PAUSED) {
+        if let Some(conn) = self.core.conns.get_mut(id.0)
+            && conn.flags.has(Flags::PAUSED) {
                 conn.flags.clear(Flags::PAUSED);
                 self.core.make_ready(id.0);
             }
-        }
     }
 
     /// Sends what is queued, then closes. Nothing more is delivered to the handler but `Closed`; nothing more is sent.
@@ -256,6 +261,7 @@ impl<S> Core<S> {
         let Some(conn) = self.conns.get(key) else { return Carrier::None };
         match (&conn.io, &conn.proto) {
             (Io::Udp(_), _) => Carrier::Datagrams,
+            (Io::Connecting(connecting), _) if connecting.is_udp() => Carrier::Datagrams,
             (Io::Stream(_) | Io::Connecting(_), super::conn::Proto::Raw) => Carrier::Stream,
             #[cfg(feature = "http")]
             (Io::Stream(_) | Io::Connecting(_), super::conn::Proto::Http(_)) => Carrier::Protocol,
@@ -354,11 +360,10 @@ impl<S> Core<S> {
         };
         let old = std::mem::replace(&mut conn.handler, handler);
         self.release_handler(old);
-        if let Some(Conn { io: Io::Listener(listening), .. }) = self.conns.get_mut(key) {
-            if let Maker::Factory(factory) = std::mem::replace(&mut listening.handlers, Maker::Shared) {
+        if let Some(Conn { io: Io::Listener(listening), .. }) = self.conns.get_mut(key)
+            && let Maker::Factory(factory) = std::mem::replace(&mut listening.handlers, Maker::Shared) {
                 self.release_handler(factory);
             }
-        }
         true
     }
 

@@ -68,9 +68,12 @@ impl<S> Core<S> {
         if !conn.flags.has(Flags::HUNG_UP) || conn.reads() {
             return;
         }
+        // What a peer sent before it closed in order is still there to read.
+        let unread = matches!(conn.proto, Proto::Raw) && conn.flags.has(Flags::PAUSED) && !conn.is_ending();
         let Io::Stream(stream) = &mut conn.io else { return };
         let reason = match stream.take_error() {
             Ok(Some(e)) | Err(e) => CloseReason::Reset(e.kind()),
+            Ok(None) if unread => return,
             Ok(None) => CloseReason::Peer,
         };
         self.close(key, reason);
@@ -127,9 +130,10 @@ impl<S> Core<S> {
         }
     }
 
-    /// Offers the kept input to the protocol again.
+    /// Offers the kept input to the protocol again. There may be none: then it has something to tell that needs none.
     fn parse_kept(&mut self, state: &mut S, key: Key) {
-        let Some(mut input) = self.conns.get_mut(key).and_then(|conn| conn.input.take()) else { return };
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let mut input = conn.input.take().unwrap_or_else(|| self.pool.take_read());
         let used = self.parse(state, key, input.as_slice());
         input.consume(used);
         match self.conns.get_mut(key) {
@@ -201,6 +205,8 @@ impl<S> Core<S> {
                 self.mark_dirty(key);
                 self.set_due(key, Due::Drain, at);
             }
+            // What is queued leaves once the connection stands; its deadline holds until then.
+            Io::Connecting(_) if conn.queued() > 0 => conn.flags.set(Flags::DRAINING),
             // Datagrams are flushed at the end of the turn, before the close.
             Io::Udp(_) | Io::Stream(_) | Io::Listener(_) | Io::Connecting(_) | Io::None => {
                 self.close(key, CloseReason::Local);

@@ -1,5 +1,6 @@
 //! UDP sockets: one connection each, datagrams with their sender.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
@@ -11,11 +12,36 @@ use super::conn::{Flags, Io};
 use super::core::{Core, Notice};
 use super::dispatch;
 
+/// Datagrams that wait to be sent, each with its receiver; none where the socket is connected to it.
+#[derive(Default)]
+pub(crate) struct Outgoing {
+    queue: VecDeque<(Option<SocketAddr>, Box<[u8]>)>,
+    bytes: usize,
+}
+
+impl Outgoing {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn push(&mut self, to: Option<SocketAddr>, data: &[u8]) {
+        self.bytes += data.len();
+        self.queue.push_back((to, data.into()));
+    }
+
+    fn pop(&mut self) {
+        if let Some((_, data)) = self.queue.pop_front() {
+            self.bytes -= data.len();
+        }
+    }
+}
+
 impl<S> Core<S> {
     /// Delivers what has arrived, within the turn's bounds.
     pub(crate) fn serve_datagrams(&mut self, state: &mut S, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let mut left = conn.limits.turn_messages;
+        let mut budget = conn.limits.turn_bytes;
         if conn.flags.has(Flags::WRITABLE) && conn.queued() > 0 {
             self.mark_dirty(key);
         }
@@ -24,7 +50,7 @@ impl<S> Core<S> {
             if !conn.takes_input() || !conn.flags.has(Flags::READABLE) {
                 return;
             }
-            if left == 0 {
+            if left == 0 || budget == 0 {
                 return self.make_ready(key);
             }
             left -= 1;
@@ -34,6 +60,12 @@ impl<S> Core<S> {
                 Ok((n, from)) => {
                     conn.bytes_in += n as u64;
                     self.stats.bytes_in += n as u64;
+                    budget = budget.saturating_sub(n);
+                    if n > conn.limits.datagram_max {
+                        self.stats.datagrams_dropped += 1;
+                        self.scratch = scratch;
+                        continue;
+                    }
                     self.stats.datagrams_in += 1;
                     dispatch::call(state, self, key, Event::Datagram { from, data: &scratch[..n] });
                 }
@@ -51,29 +83,35 @@ impl<S> Core<S> {
     /// Queues one datagram, to the connected peer (`None`) or to an address.
     pub(crate) fn send_datagram(&mut self, key: Key, to: Option<SocketAddr>, data: &[u8]) -> Sent {
         let Some(conn) = self.conns.get_mut(key) else { return Sent::Gone };
-        if conn.flags.has(Flags::CLOSING | Flags::DRAINING) {
+        if conn.is_ending() {
             return Sent::Gone;
         }
-        if data.len() > conn.limits.datagram_max || (to.is_none() && conn.remote.is_none()) {
+        let outgoing = match &mut conn.io {
+            Io::Udp(_) if to.is_none() && conn.remote.is_none() => return Sent::Invalid,
+            Io::Udp(datagrams) => &mut datagrams.outgoing,
+            Io::Connecting(connecting) => &mut connecting.outgoing,
+            Io::Stream(_) | Io::Listener(_) | Io::None => return Sent::Invalid,
+        };
+        if data.len() > conn.limits.datagram_max {
             return Sent::Invalid;
         }
-        let full = conn.limits.datagrams_max;
-        let Io::Udp(datagrams) = &mut conn.io else { return Sent::Invalid };
-        if datagrams.queue.len() >= full {
-            self.stats.datagrams_dropped += 1;
+        let room = conn.limits.datagrams_max.saturating_sub(outgoing.queue.len());
+        if room <= 1 {
             conn.flags.set(Flags::FULL);
-            return Sent::High;
         }
-        datagrams.queued += data.len();
-        datagrams.queue.push_back((to, data.into()));
+        if room == 0 {
+            self.stats.datagrams_dropped += 1;
+            return Sent::Full;
+        }
+        outgoing.push(to, data);
         self.mark_dirty(key);
-        Sent::Queued
+        if room == 1 { Sent::High } else { Sent::Queued }
     }
 
     pub(crate) fn flush_datagrams(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let Io::Udp(datagrams) = &mut conn.io else { return };
-        while let Some((to, data)) = datagrams.queue.front() {
+        while let Some((to, data)) = datagrams.outgoing.queue.front() {
             let sent = match to {
                 Some(to) => datagrams.socket.send_to(data, *to),
                 None => datagrams.socket.send(data),
@@ -89,13 +127,16 @@ impl<S> Core<S> {
                     conn.flags.clear(Flags::WRITABLE);
                     break;
                 }
+                // The answer to an earlier one, which is told only once: here or where we receive.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused && conn.remote.is_some() => {
+                    return self.close(key, CloseReason::Reset(e.kind()));
+                }
                 // Too large for the network, or no way there: this datagram is lost, as datagrams may be.
                 Err(_) => self.stats.datagrams_dropped += 1,
             }
-            datagrams.queued -= data.len();
-            datagrams.queue.pop_front();
+            datagrams.outgoing.pop();
         }
-        if !datagrams.queue.is_empty() {
+        if !datagrams.outgoing.queue.is_empty() {
             if conn.flags.raise(Flags::WATCH_BOTH) {
                 let token = Token::Conn(key.index());
                 if let Err(e) = self.reactor.reregister(datagrams.socket.source(), token, Watch::Both) {

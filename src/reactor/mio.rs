@@ -38,6 +38,11 @@ impl MioReactor {
         source.reregister(self.poll.registry(), encode(token), interest(watch))
     }
 
+    pub(super) fn deregister(&mut self, source: &mut dyn Source) {
+        // It can only fail for a socket that is not registered.
+        let _ = source.deregister(self.poll.registry());
+    }
+
     pub(super) fn wait(&mut self, timeout: Option<Duration>, into: &mut Vec<Ready>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}

@@ -93,6 +93,16 @@ impl Reactor {
         }
     }
 
+    /// Hears no more of a socket. Only for one that lives on elsewhere after it was closed here: the system forgets the
+    /// others by itself.
+    pub(crate) fn deregister(&mut self, source: Source<'_>) {
+        match (self, source) {
+            (Self::Mio(reactor), Source::Mio(source)) => reactor.deregister(source),
+            #[cfg(feature = "sim")]
+            _ => {}
+        }
+    }
+
     /// Waits for events, at most this long (`None`: until one comes), and adds them to `into`. Returns early when woken
     /// or interrupted.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>, into: &mut Vec<Ready>) -> io::Result<()> {

@@ -207,7 +207,7 @@ mod tests {
         let mut model: Vec<(u64, u64, usize)> = Vec::new();
         for step in 0..20_000u64 {
             let slot = next(300) as usize;
-            let owner = if slot % 2 == 0 { Owner::Conn(slot) } else { Owner::Timer(slot) };
+            let owner = if slot.is_multiple_of(2) { Owner::Conn(slot) } else { Owner::Timer(slot) };
             match next(4) {
                 0 | 1 => {
                     let when = next(1000);

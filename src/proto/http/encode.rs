@@ -65,6 +65,21 @@ pub struct Encoded {
 /// The interim reply to `Expect: 100-continue`.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+impl Response<'_> {
+    /// Says what would keep this reply from being sent: a bad status, a bad header, one that is the server's to set. A
+    /// Content-Length passes where it may stand in a reply to HEAD.
+    ///
+    /// ```
+    /// use vansire::proto::http::Response;
+    ///
+    /// assert!(Response::new(200).header("X-Name", "a\r\nSet-Cookie: b").validate().is_err());
+    /// ```
+    pub fn validate(&self) -> Result<(), EncodeError> {
+        let to = ReplyTo { version: Version::Http11, head_request: true, keep_alive: true, date: &[0; 29] };
+        survey(self, &to).map(drop)
+    }
+}
+
 /// Appends a whole reply, but for a shared body, which is handed back to be queued behind it.
 pub fn encode_reply(
     out: &mut Vec<u8>,
@@ -91,9 +106,6 @@ pub fn encode_head(
     framing: Framing,
 ) -> Result<Encoded, EncodeError> {
     let status = r.status();
-    if !(100..=599).contains(&status) {
-        return Err(EncodeError::BadStatus(status));
-    }
     let found = survey(r, to)?;
     let framing = match framing {
         // RFC 9112 §6.1: no Transfer-Encoding to a client that did not say HTTP/1.1.
@@ -187,14 +199,20 @@ pub fn put_chunk_prefix(out: &mut Vec<u8>, len: usize) {
 /// What follows the data of a chunk.
 pub const CHUNK_SUFFIX: &[u8] = b"\r\n";
 
-/// Appends the last chunk and the trailer fields.
-pub fn put_last_chunk(out: &mut Vec<u8>, trailers: &[(&str, &str)]) -> Result<(), EncodeError> {
+/// Says what would keep these fields from being sent as trailers.
+pub fn check_trailers(trailers: &[(&str, &str)]) -> Result<(), EncodeError> {
     for (name, value) in trailers {
         check_header(name, value)?;
         if NOT_TRAILERS.iter().any(|no| no.eq_ignore_ascii_case(name)) {
             return Err(EncodeError::NotATrailer((*name).to_owned()));
         }
     }
+    Ok(())
+}
+
+/// Appends the last chunk and the trailer fields.
+pub fn put_last_chunk(out: &mut Vec<u8>, trailers: &[(&str, &str)]) -> Result<(), EncodeError> {
+    check_trailers(trailers)?;
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers {
         put_header(out, name, value);
@@ -238,6 +256,9 @@ struct Survey {
 }
 
 fn survey(r: &Response<'_>, to: &ReplyTo<'_>) -> Result<Survey, EncodeError> {
+    if !(100..=599).contains(&r.status()) {
+        return Err(EncodeError::BadStatus(r.status()));
+    }
     let mut found = Survey { content_type: false, date: false, close: r.wants_close(), length: None };
     if let ContentType::Given(value) = r.type_of_body() {
         check_header("Content-Type", value)?;

@@ -1,0 +1,185 @@
+//! The server that the conformance scripts drive: `cargo run --release --example conformance -- --http 127.0.0.1:8080`.
+//!
+//! `--echo` answers every path with the body that came. Prints `ready` when it listens, and before that, where port 0 was
+//! asked for, `http ADDRESS`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use vansire::http::sse;
+use vansire::{ConnMap, Ctx, Event, Limits, ListenOptions, Manager, Sent, http};
+
+/// Larger than any body of the scripts but those that should be refused.
+const BODY_MAX: usize = 16 * 1024 * 1024;
+
+fn main() -> ExitCode {
+    let options = match Options::read(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(what) => {
+            eprintln!("{what}\nusage: conformance [--http ADDRESS] [--echo]");
+            return ExitCode::from(2);
+        }
+    };
+    match serve(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[derive(Default)]
+struct Options {
+    http: Option<String>,
+    echo: bool,
+}
+
+impl Options {
+    fn read(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self::default();
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--http" => options.http = Some(args.next().ok_or("--http wants an address")?),
+                "--echo" => options.echo = true,
+                other => return Err(format!("unknown argument {other:?}")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+fn serve(options: Options) -> vansire::Result<()> {
+    let mut manager = Manager::builder().limits(Limits::new().body_max(BODY_MAX)).build(App::default())?;
+    if let Some(address) = options.http {
+        let url = ListenOptions::new(format!("http://{address}"));
+        let listener =
+            if options.echo { manager.net().listen(url, echo)? } else { manager.net().listen(url, routes)? };
+        if address.ends_with(":0")
+            && let Some(bound) = manager.net().local_addr(listener)
+        {
+            println!("http {bound}");
+        }
+    }
+    println!("ready");
+    manager.run()
+}
+
+#[derive(Default)]
+struct App {
+    /// Replies of `/chunked` that wait until their client has read some.
+    counting: ConnMap<Counting>,
+}
+
+type Cx<'a> = Ctx<'a, App>;
+
+fn echo(cx: &mut Cx<'_>, ev: Event<'_>) {
+    if let Event::HttpRequest(request) = ev {
+        reply_with_body(cx, request);
+    }
+}
+
+fn reply_with_body(cx: &mut Cx<'_>, request: &http::Request<'_>) {
+    let content_type = request.header("content-type").unwrap_or("application/octet-stream");
+    cx.reply(http::Response::new(200).content_type(content_type).body(request.body()));
+}
+
+fn routes(cx: &mut Cx<'_>, ev: Event<'_>) {
+    match ev {
+        Event::HttpRequest(request) => route(cx, request),
+        Event::Drained => count_on(cx),
+        Event::Closed(_) => drop(cx.state.counting.remove(cx.conn)),
+        _ => {}
+    }
+}
+
+fn route(cx: &mut Cx<'_>, request: &http::Request<'_>) {
+    let mut segments = request.raw_path().split('/').skip(1);
+    match (segments.next(), segments.next().map(str::parse), segments.next()) {
+        (Some(""), None, _) => drop(cx.reply(http::Response::text(200, "vansire\n"))),
+        (Some("echo"), None, _) => reply_with_body(cx, request),
+        (Some("headers"), None, _) => drop(cx.reply(http::Response::json(200, &headers_as_json(request)))),
+        (Some("redirect"), None, _) => drop(cx.reply(http::Response::new(302).header("Location", "/"))),
+        (Some("sse"), None, _) => send_events(cx),
+        (Some("bytes"), Some(Ok(n)), None) if n <= BODY_MAX => {
+            let bytes: Vec<u8> = (0..n).map(|i| (i % 251) as u8).collect();
+            cx.reply(http::Response::new(200).content_type("application/octet-stream").shared(bytes.into()));
+        }
+        (Some("chunked"), Some(Ok(n)), None) => {
+            cx.net.start(cx.conn, http::Response::new(200));
+            cx.state.counting.insert(cx.conn, Counting { next: 0, end: n });
+            count_on(cx);
+        }
+        (Some("status"), Some(Ok(status @ 200..=599)), None) => drop(cx.reply(http::Response::new(status as u16))),
+        (Some("slow"), Some(Ok(ms)), None) => {
+            let Some(later) = cx.defer() else { return };
+            cx.timer_after(Duration::from_millis(ms as u64), move |cx| {
+                cx.net.reply(later, http::Response::text(200, "slow"));
+            });
+        }
+        _ => drop(cx.reply(http::Response::text(404, "Not here.\n"))),
+    }
+}
+
+/// A reply that counts its own chunks.
+struct Counting {
+    next: usize,
+    end: usize,
+}
+
+/// Writes until all is written, or until the client must read first.
+fn count_on(cx: &mut Cx<'_>) {
+    let Some(counting) = cx.state.counting.get_mut(cx.conn) else { return };
+    while counting.next < counting.end {
+        let sent = cx.net.write(cx.conn, format!("chunk {}\n", counting.next).as_bytes());
+        counting.next += 1;
+        match sent {
+            Sent::Queued => {}
+            Sent::High => return,
+            Sent::Gone | Sent::Invalid => break,
+        }
+    }
+    cx.net.finish(cx.conn, &[]);
+    cx.state.counting.remove(cx.conn);
+}
+
+fn send_events(cx: &mut Cx<'_>) {
+    cx.net.start_events(cx.conn);
+    for i in 0..5 {
+        let (id, data) = (i.to_string(), format!("line {i}\nsecond"));
+        let mut event = Vec::new();
+        if sse::Event::new(&data).event("tick").id(&id).encode(&mut event).is_ok() {
+            cx.net.write(cx.conn, &event);
+        }
+    }
+    cx.net.finish(cx.conn, &[]);
+}
+
+/// The fields of the request, of one name joined by commas (RFC 9110 §5.3).
+fn headers_as_json(request: &http::Request<'_>) -> String {
+    let mut fields: BTreeMap<String, Cow<'_, str>> = BTreeMap::new();
+    for (name, value) in request.headers() {
+        let value = String::from_utf8_lossy(value);
+        fields
+            .entry(name.to_ascii_lowercase())
+            .and_modify(|all| *all = format!("{all}, {value}").into())
+            .or_insert(value);
+    }
+    let pairs: Vec<_> = fields.iter().map(|(name, value)| format!("{}:{}", json(name), json(value))).collect();
+    format!("{{{}}}", pairs.join(","))
+}
+
+fn json(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

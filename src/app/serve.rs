@@ -1,0 +1,257 @@
+//! The server: what `vansire run` does.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::process;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::access::{self, Entry};
+use super::config::{Config, Level};
+use super::files::{Answer, Root};
+use super::pages::{self, Connection, Connections, Health, Listener, Status};
+use crate::error::{Error, Kind, Result};
+use crate::event::{CloseReason, Event};
+use crate::id::ConnMap;
+use crate::manager::{ConnKind, Ctx, Manager};
+use crate::proto::http::{Request, Response, Version};
+
+/// What the handlers share.
+struct Site {
+    root: Option<Root>,
+    level: Level,
+    access: access::Format,
+    log: Log,
+    line: String,
+    started: Instant,
+    /// When the head of the request in progress came.
+    began: ConnMap<Instant>,
+}
+
+/// Serves until SIGINT or SIGTERM, then ends gracefully.
+pub(super) fn serve(config: &Config) -> Result<()> {
+    let root = config.http.root.as_deref().map(|folder| open_root(folder, &config.http.index)).transpose()?;
+    let site = Site {
+        root,
+        level: config.log.level,
+        access: config.log.access,
+        log: Log::start()?,
+        line: String::new(),
+        started: Instant::now(),
+        began: ConnMap::new(),
+    };
+    let limits = config.limits().drain_timeout(config.shutdown_timeout);
+    let mut manager = Manager::builder().limits(limits).build(site)?;
+    manager.on_panic(|site, panic| {
+        site.note(Level::Error, || format!("a handler panicked on {}: {}", panic.event, panic.message()));
+    });
+    for url in &config.http.listen {
+        manager.net().listen(url.as_str(), handle)?;
+    }
+    let listeners = manager.net().connections();
+    for listener in listeners.iter().filter_map(Listener::of) {
+        manager.state().note(Level::Info, || format!("listening on {} - reachable from: {}", listener.url, listener.reach));
+    }
+    let result = manager.run();
+    let stats = manager.stats();
+    manager.state().note(Level::Info, || {
+        format!("stopped: {} requests on {} connections", stats.http_requests, stats.accepted)
+    });
+    result
+}
+
+fn open_root(folder: &Path, index: &str) -> Result<Root> {
+    Root::open(folder, index).map_err(|e| Error::io(format!("cannot serve the folder {}", folder.display()), e))
+}
+
+fn handle(cx: &mut Ctx<'_, Site>, event: Event<'_>) {
+    match event {
+        Event::HttpHead(_) => {
+            cx.state.began.insert(cx.conn, cx.now);
+        }
+        Event::HttpRequest(request) => answer(cx, request),
+        Event::Closed(reason) => {
+            cx.state.began.remove(cx.conn);
+            if let CloseReason::Protocol(why) = reason {
+                let conn = cx.conn;
+                cx.state.note(Level::Debug, || format!("connection {conn}: {why}"));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn answer(cx: &mut Ctx<'_, Site>, request: &Request<'_>) {
+    let is_read = matches!(request.method(), "GET" | "HEAD");
+    let Ok(path) = request.path() else {
+        return reply(cx, request, Response::text(400, "The path cannot be decoded.\n"));
+    };
+    match &*path {
+        "/healthz" | "/api/v1/status" | "/api/v1/connections" if !is_read => {
+            reply(cx, request, Response::text(405, "Only GET and HEAD.\n").header("Allow", "GET, HEAD"));
+        }
+        "/healthz" => json(cx, request, pages::to_json(&Health::OK)),
+        "/api/v1/status" => {
+            let status = status(cx);
+            json(cx, request, pages::to_json(&status));
+        }
+        "/api/v1/connections" => {
+            let connections = cx.net.connections().iter().map(Connection::from).collect();
+            json(cx, request, pages::to_json(&Connections { connections }));
+        }
+        path => match &cx.state.root {
+            Some(root) => {
+                let answer = root.get(request.method(), path.as_bytes());
+                file(cx, request, answer);
+            }
+            None if path == "/" && is_read => {
+                let page = pages::welcome();
+                let policy = pages::WELCOME_POLICY;
+                reply(cx, request, Response::html(200, &page).header("Content-Security-Policy", policy));
+            }
+            None if path == "/" => {
+                reply(cx, request, Response::text(405, "Only GET and HEAD.\n").header("Allow", "GET, HEAD"));
+            }
+            None => reply(cx, request, Response::text(404, "Nothing is here.\n")),
+        },
+    }
+}
+
+fn status(cx: &mut Ctx<'_, Site>) -> Status {
+    let stats = cx.net.stats();
+    let all = cx.net.connections();
+    let listeners: Vec<_> = all.iter().filter_map(Listener::of).collect();
+    Status {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: cx.now.saturating_duration_since(cx.state.started).as_secs(),
+        pid: process::id(),
+        connections: all.iter().filter(|info| info.kind != ConnKind::Listener).count(),
+        requests_total: stats.http_requests,
+        bytes_in: stats.bytes_in,
+        bytes_out: stats.bytes_out,
+        listeners,
+        turns: stats.into(),
+    }
+}
+
+fn json(cx: &mut Ctx<'_, Site>, request: &Request<'_>, body: Option<Vec<u8>>) {
+    match body {
+        Some(body) => reply(cx, request, Response::json(200, &body).header("Cache-Control", "no-store")),
+        None => reply(cx, request, Response::text(500, "The answer cannot be written.\n")),
+    }
+}
+
+fn file(cx: &mut Ctx<'_, Site>, request: &Request<'_>, answer: Answer) {
+    match answer {
+        Answer::File { bytes, content_type, modified } => {
+            let modified = modified.map(httpdate::fmt_http_date);
+            let mut response = Response::new(200).content_type(&content_type).shared(bytes.into());
+            if let Some(modified) = &modified {
+                response = response.header("Last-Modified", modified.as_str());
+            }
+            reply(cx, request, response.header("X-Content-Type-Options", "nosniff"));
+        }
+        Answer::Redirect(mut place) => {
+            if let Some(query) = request.query_string() {
+                place.push('?');
+                place.push_str(query);
+            }
+            reply(cx, request, Response::text(301, "It is a folder.\n").header("Location", place.as_str()));
+        }
+        Answer::Status { status, why } => {
+            if status >= 500 {
+                cx.state.note(Level::Warn, || format!("{}: {why}", request.target().escape_default()));
+            }
+            let response = Response::text(status, "It cannot be served.\n");
+            let response = if status == 405 { response.header("Allow", "GET, HEAD") } else { response };
+            reply(cx, request, response);
+        }
+    }
+}
+
+/// Answers, and writes the line of the access log.
+fn reply(cx: &mut Ctx<'_, Site>, request: &Request<'_>, response: Response<'_>) {
+    let (status, bytes) = (response.status(), response.body_len() as u64);
+    let sent = cx.reply(response);
+    let Site { access, log, line, began, .. } = cx.state;
+    if *access == access::Format::Off || !sent.is_queued() {
+        return;
+    }
+    let now = Instant::now();
+    let entry = Entry {
+        remote: request.remote_addr(),
+        method: request.method().as_bytes(),
+        target: request.target().as_bytes(),
+        version: if request.version() == Version::Http11 { 1 } else { 0 },
+        status,
+        bytes: if request.is_head() { 0 } else { bytes },
+        duration: began.get(cx.conn).map(|began| now.saturating_duration_since(*began)).unwrap_or_default(),
+        unix_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+    };
+    line.clear();
+    access::write_line(*access, &entry, line);
+    log.write(line);
+}
+
+impl Site {
+    fn note(&self, level: Level, what: impl FnOnce() -> String) {
+        if self.level >= level {
+            super::note(&what());
+        }
+    }
+}
+
+/// Lines to stdout, written by a thread of their own: a reader that stalls must not stall the loop. Lines that find the
+/// queue full are dropped and counted.
+struct Log {
+    lines: Option<SyncSender<String>>,
+    /// Says that the thread has ended.
+    ended: Receiver<()>,
+    dropped: u64,
+}
+
+/// Lines that may wait.
+const LINES_MAX: usize = 4096;
+
+impl Log {
+    fn start() -> Result<Self> {
+        let (lines, queue) = sync_channel::<String>(LINES_MAX);
+        let (end, ended) = sync_channel(1);
+        let write = move || {
+            let mut out = io::BufWriter::new(io::stdout());
+            while let Ok(line) = queue.recv() {
+                // Nobody is left to tell that stdout is gone.
+                let _ = out.write_all(line.as_bytes());
+                for line in queue.try_iter() {
+                    let _ = out.write_all(line.as_bytes());
+                }
+                let _ = out.flush();
+            }
+            let _ = end.send(());
+        };
+        let thread = thread::Builder::new().name("vansire-log".into()).spawn(write);
+        thread.map_err(|e| Error::with_source(Kind::Io, "cannot start the log's thread", e))?;
+        Ok(Self { lines: Some(lines), ended, dropped: 0 })
+    }
+
+    fn write(&mut self, line: &str) {
+        let Some(lines) = &self.lines else { return };
+        match lines.try_send(line.to_owned()) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => self.dropped += 1,
+        }
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if self.dropped > 0 {
+            super::note(&format!("{} lines of the access log were dropped: nobody read them in time", self.dropped));
+        }
+        // The thread ends with the queue, once what waits is written. A reader that stalls does not keep us here.
+        self.lines = None;
+        let _ = self.ended.recv_timeout(Duration::from_secs(1));
+    }
+}
