@@ -5,6 +5,7 @@
 
 #![cfg(feature = "sim")]
 
+mod found;
 mod harness;
 mod life;
 mod raw;
