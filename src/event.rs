@@ -13,6 +13,17 @@ use crate::proto::http;
 
 /// What happened to a connection. Borrowed: nothing of it outlives the handler's call, which the compiler checks.
 ///
+/// ```compile_fail
+/// # use vansire::{Ctx, Event, Manager, http};
+/// let mut kept: Option<http::Request<'static>> = None;
+/// let mut manager = Manager::new(()).unwrap();
+/// manager.net().listen("http://127.0.0.1:0", move |_: &mut Ctx<'_, ()>, ev: Event<'_>| {
+///     if let Event::HttpRequest(request) = ev {
+///         kept = Some(*request); // the request lives no longer than its event
+///     }
+/// });
+/// ```
+///
 /// Order: `Opened` first, `Closed` last, each exactly once; in between in the order of the wire.
 #[derive(Debug)]
 #[non_exhaustive]

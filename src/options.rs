@@ -324,7 +324,8 @@ limits! {
     /// The time over which `rate_floor` is asked for. Default: 10 s. For what a peer takes it is six times as long: the
     /// system's buffers hide the progress of a slow reader.
     rate_grace: Duration = Duration::from_secs(10);
-    /// Bytes of an HTTP head, request line and headers together; above it the answer is 431. Default: 16 KiB.
+    /// Bytes of an HTTP head, request line and headers together; above it the answer is 431. Default: 16 KiB; never more
+    /// than 64 KiB.
     head_max: usize = 16 * KIB;
     /// Header fields of an HTTP message; above it the answer is 431. Default: 64.
     headers_max: usize = 64;

@@ -53,6 +53,18 @@ fn e26_a_head_that_is_never_finished_is_408() {
 }
 
 #[test]
+fn an_unfinished_head_that_could_never_be_good_is_told_why() {
+    let mut server = serve(ending);
+    let mut client = server.connect();
+    for byte in b"GET /\r\nHost: a\r\n" {
+        server.send(&mut client, &[*byte]);
+        server.settle();
+    }
+    server.advance(10 * SECOND);
+    assert_eq!(server.reply(&mut client).status, 400);
+}
+
+#[test]
 fn a_client_that_never_sends_is_closed_without_a_word() {
     let mut server = serve(ending);
     let mut client = server.connect();

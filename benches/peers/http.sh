@@ -240,7 +240,7 @@ start() {
     local try
     for ((try = 0; try < 200; try++)); do
         kill -0 "$server_pid" 2>/dev/null || return
-        if answer=$(curl -sS --max-time 2 -w ' %{http_code}' "http://$addr/" 2>>"$work/curl.log"); then
+        if answer=$(curl -sS --noproxy '*' --max-time 2 -w ' %{http_code}' "http://$addr/" 2>>"$work/curl.log"); then
             # A master may have started workers, which do the work.
             mapfile -t server_pids < <(children "$server_pid")
             [ "$answer" = "Hello, World! 200" ] && return
@@ -305,7 +305,9 @@ stop() {
         kill -0 "${server_pids[@]}" 2>/dev/null || break
         sleep 0.05
     done
-    for pid in "${server_pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
+    if ((try == 60)); then
+        for pid in "${server_pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
+    fi
     wait "$server_pid" 2>/dev/null || true
     server_pid=
     server_pids=()

@@ -97,4 +97,3 @@ impl<S> Core<S> {
         self.settle(key);
     }
 }
-

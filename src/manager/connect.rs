@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::error::{Error, Kind, Result};
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
-use crate::net::{Happy, Resolver, Step, Stream, Target, Transport, Udp, Url, connect_error, order, resolve_error};
+use crate::net::{self, Happy, Step, Stream, Target, Transport, Url, connect_error, order, resolve_error};
 use crate::options::ConnectOptions;
 use crate::reactor::{Command, Token, Watch};
 use crate::time::Moment;
@@ -42,7 +42,10 @@ enum Stage {
     New,
     /// The name is being looked up, at most until then.
     Resolving(u64, Moment),
-    Racing { race: Happy, attempts: Vec<Key> },
+    Racing {
+        race: Happy,
+        attempts: Vec<Key>,
+    },
 }
 
 /// One address that is being tried.
@@ -55,7 +58,7 @@ pub(crate) struct Attempt {
 /// Names being looked up, and for whom.
 #[derive(Default)]
 pub(crate) struct Names {
-    resolver: Option<Resolver>,
+    resolver: Option<net::Names>,
     waiting: HashMap<u64, Key>,
     last_ticket: u64,
 }
@@ -129,13 +132,9 @@ impl<S> Core<S> {
             Ok(Target::Inet(addr)) if udp => self.connect_udp(state, key, addr),
             Ok(Target::Inet(addr)) => self.race(state, key, vec![addr]),
             Ok(Target::Name { host, port }) => {
-                #[cfg(feature = "sim")]
-                if let Some(addrs) = self.lookup_sim(host, port) {
-                    return self.resolved(state, key, addrs);
-                }
                 let resolver = self.names.resolver.get_or_insert_with(|| {
                     let send = self.inbox.sender();
-                    Resolver::new(Arc::new(move |ticket, result| send(Command::Resolved { ticket, result })))
+                    self.sockets.names(Arc::new(move |ticket, result| send(Command::Resolved { ticket, result })))
                 });
                 self.names.last_ticket += 1;
                 let ticket = self.names.last_ticket;
@@ -150,27 +149,12 @@ impl<S> Core<S> {
                     Err(refused) => self.close(key, CloseReason::Connect(refused.into_error(&url))),
                 }
             }
-            #[cfg(unix)]
-            Ok(Target::Unix(path)) => match self.connect_path(path) {
+            Ok(Target::Unix(path)) => match self.sockets.connect_path(path) {
                 Ok(stream) => self.established(state, key, stream, None, None),
                 Err(e) => self.close(key, CloseReason::Connect(connect_error(&url, e))),
             },
-            #[cfg(not(unix))]
-            Ok(Target::Unix(_)) => {
-                let e = io::ErrorKind::Unsupported.into();
-                self.close(key, CloseReason::Connect(connect_error(&url, e)));
-            }
             Err(e) => self.close(key, CloseReason::Connect(e)),
         }
-    }
-
-    #[cfg(unix)]
-    fn connect_path(&mut self, path: &std::path::Path) -> io::Result<Stream> {
-        #[cfg(feature = "sim")]
-        if let Some(stream) = self.connect_sim_path(path) {
-            return stream;
-        }
-        Stream::connect_unix(path)
     }
 
     /// A lookup has ended.
@@ -252,7 +236,7 @@ impl<S> Core<S> {
 
     /// Begins to connect to one address.
     fn begin_attempt(&mut self, conn: Key, addr: SocketAddr, options: &ConnectOptions) -> io::Result<Key> {
-        let stream = self.open_stream(addr, options)?;
+        let stream = self.sockets.connect(addr, options)?;
         let key = self.attempts.insert(Attempt { conn, stream, addr });
         let Some(attempt) = self.attempts.get_mut(key) else { return Ok(key) };
         match self.reactor.register(attempt.stream.source(), Token::Attempt(key.index()), Watch::Both) {
@@ -262,14 +246,6 @@ impl<S> Core<S> {
                 Err(e)
             }
         }
-    }
-
-    fn open_stream(&mut self, addr: SocketAddr, options: &ConnectOptions) -> io::Result<Stream> {
-        #[cfg(feature = "sim")]
-        if let crate::reactor::Reactor::Sim(sim) = &mut self.reactor {
-            return sim.connect(addr).map(Stream::Mem);
-        }
-        Stream::connect_tcp(addr, options)
     }
 
     fn is_overdue(&mut self, key: Key) -> bool {
@@ -357,14 +333,7 @@ impl<S> Core<S> {
         let Some(connecting) = self.connecting(key) else { return };
         let url = connecting.url.clone();
         let options = connecting.options.clone();
-        #[cfg(feature = "sim")]
-        let socket = match self.connect_sim_udp(addr) {
-            Some(socket) => socket,
-            None => Udp::connect(addr, &options),
-        };
-        #[cfg(not(feature = "sim"))]
-        let socket = Udp::connect(addr, &options);
-        match socket {
+        match self.sockets.connect_udp(addr, &options) {
             Ok(socket) => {
                 let Some(conn) = self.conns.get_mut(key) else { return };
                 let mut datagrams = Datagrams::new(socket);
@@ -398,7 +367,7 @@ impl<S> Core<S> {
             Stage::New => {}
             Stage::Resolving(ticket, _) => {
                 self.names.waiting.remove(&ticket);
-                if let Some(resolver) = &self.names.resolver {
+                if let Some(resolver) = &mut self.names.resolver {
                     resolver.cancel(ticket);
                 }
             }
@@ -410,7 +379,6 @@ impl<S> Core<S> {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::buf::Pool;
 use crate::event::{CloseReason, Event, Sent};
 use crate::id::{Key, Table};
+use crate::net::Sockets;
 use crate::options::Limits;
 use crate::reactor::{Command, Inbox, Reactor, Ready, Token, Watch};
 #[cfg(feature = "http")]
@@ -40,6 +41,7 @@ pub(crate) struct Core<S> {
     pub(crate) on_panic: Option<PanicHook<S>>,
 
     pub(crate) reactor: Reactor,
+    pub(crate) sockets: Sockets,
     pub(crate) events: Vec<Ready>,
     pub(crate) inbox: Inbox,
     pub(crate) mail: VecDeque<Command>,
@@ -134,9 +136,10 @@ impl<S> Core<S> {
     /// Puts a connection into the ready queue, once.
     pub(crate) fn make_ready(&mut self, key: Key) {
         if let Some(conn) = self.conns.get_mut(key)
-            && conn.flags.raise(Flags::QUEUED) {
-                self.ready.push_back(key.index() as u32);
-            }
+            && conn.flags.raise(Flags::QUEUED)
+        {
+            self.ready.push_back(key.index() as u32);
+        }
     }
 
     /// Queues bytes for a stream's peer.
@@ -220,11 +223,14 @@ impl<S> Core<S> {
                 }
                 Notice::Start => self.start_connecting(state, key),
                 Notice::Drained => {
+                    let Some(conn) = self.conns.get_mut(key) else { continue };
+                    conn.flags.clear(Flags::DRAINED);
                     // Filled again since: another one will come.
-                    let again = |conn: &Conn| conn.flags.has(Flags::HIGH | Flags::FULL);
-                    if self.conns.get(key).is_some_and(|conn| !again(conn)) {
+                    if !conn.flags.has(Flags::HIGH | Flags::FULL) {
                         dispatch::call(state, self, key, Event::Drained);
                     }
+                    // Requests may be waiting behind the output.
+                    self.make_ready(key);
                 }
             }
         }

@@ -10,9 +10,9 @@ use crate::id::{ConnId, TimerId};
 #[cfg(feature = "http")]
 use crate::proto::http;
 
-use super::net::Net;
 #[cfg(feature = "http")]
 use super::http::{Body, ReplyId};
+use super::net::Net;
 
 /// Lent to a handler for the time of one event: your state, the network, and which connection this is about.
 ///

@@ -1,16 +1,18 @@
 //! HTTP on a connection: between the parsers of `proto::http`, the handler, and the output.
 
-use bytes::Bytes;
+mod deadlines;
+mod reply;
 
-use crate::event::{CloseReason, Deadline, Event, Sent};
+use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
+use crate::options::Limits;
 use crate::proto::http::body::{BodyDecoder, Piece};
-use crate::proto::http::encode::{self, Framing, ReplyTo};
+use crate::proto::http::encode;
 use crate::proto::http::head::{self, HeaderSpace, Scan};
 use crate::proto::http::{BodyLen, Expect, Head, HeadLimits, Request, Response, Version};
 
 use super::conn::{Conn, Due, Flags, Proto};
-use super::core::{Core, Stop};
+use super::core::Core;
 use super::dispatch;
 use super::handlers::HandlerRef;
 use super::net::Net;
@@ -133,10 +135,6 @@ impl Choice {
 /// Room for a body is made as it comes, this much at first: an announced length is no reason to believe it.
 const BODY_ROOM: usize = 64 * 1024;
 
-/// The system's buffers let go of output in steps of up to some megabytes, so that a slow reader seems to take nothing for
-/// long: it has this many times `Limits::rate_grace`.
-const OUTPUT_WINDOWS: u32 = 6;
-
 impl HttpConn {
     pub(crate) fn new() -> Self {
         Self {
@@ -165,8 +163,7 @@ impl HttpConn {
         self.seq = self.seq.wrapping_add(1).max(1);
         self.reply = Reply::None;
         self.version = head.version();
-        self.bits =
-            Bits { keep_alive: head.keep_alive(), head_request: head.is_head(), busy: true, ..Bits::default() };
+        self.bits = Bits { keep_alive: head.keep_alive(), head_request: head.is_head(), busy: true, ..Bits::default() };
     }
 
     fn is_replied(&self) -> bool {
@@ -187,6 +184,10 @@ impl HttpConn {
     fn has_body_end(&self) -> bool {
         self.phase == Phase::Body && !self.bits.body_pending
     }
+}
+
+fn head_limits(limits: &Limits) -> HeadLimits {
+    HeadLimits { head_max: limits.head_max, headers_max: limits.headers_max, target_max: limits.target_max }
 }
 
 impl Conn {
@@ -229,11 +230,7 @@ impl<S> Core<S> {
             }
             let over = served >= conn.limits.turn_messages;
             let may = conn.takes_input() && !over;
-            let limits = HeadLimits {
-                head_max: conn.limits.head_max,
-                headers_max: conn.limits.headers_max,
-                target_max: conn.limits.target_max,
-            };
+            let limits = head_limits(&conn.limits);
             let Some(http) = conn.http() else { return bytes.len() };
             if !may || http.phase == Phase::Answer {
                 conn.flags.set(Flags::BACKLOG);
@@ -401,7 +398,8 @@ impl<S> Core<S> {
         http.bits.busy = true;
         let mut space = HeaderSpace::new();
         // It was parsed and accepted under the limits of its time; those do not shrink afterwards.
-        let limits = HeadLimits { head_max: incoming.head.len() + 1, headers_max: head::HEADERS_CAP, target_max: usize::MAX };
+        let limits =
+            HeadLimits { head_max: incoming.head.len() + 1, headers_max: head::HEADERS_CAP, target_max: usize::MAX };
         match head::parse(&incoming.head, &mut Scan::default(), &limits, &mut space) {
             Ok(Some((head, _))) => self.complete(state, key, &Request::new(head, &incoming.bytes, remote)),
             Ok(None) | Err(_) => self.close(key, CloseReason::Protocol("a head that does not parse twice".into())),
@@ -455,263 +453,9 @@ impl<S> Core<S> {
         }
         self.end_http(key);
     }
-
-    /// Answers the request `seq` (0: whichever is unanswered) of a connection.
-    fn reply(&mut self, key: Key, seq: u32, response: &Response<'_>) -> Sent {
-        if matches!(response.status(), 100..=199) {
-            return self.interim_reply(key, seq, response);
-        }
-        let mut shared = None;
-        let sent = self.begin_reply(key, seq, |out, to| {
-            let (encoded, body) = encode::encode_reply(out, response, to).ok()?;
-            shared = body;
-            Some((encoded.keep_alive, Reply::Done))
-        });
-        if !sent.is_queued() {
-            return sent;
-        }
-        let sent = match shared {
-            Some(body) => self.send_shared(key, body),
-            None => sent,
-        };
-        self.end_reply(key);
-        sent
-    }
-
-    /// Sends an interim reply (RFC 9110 §15.2): the request stays unanswered.
-    #[cold]
-    fn interim_reply(&mut self, key: Key, seq: u32, response: &Response<'_>) -> Sent {
-        let date = *self.date.get(self.now, &self.clock);
-        let http = match self.request_of(key, seq) {
-            Ok(http) if http.is_asked() => http,
-            Ok(_) => return Sent::Invalid,
-            Err(sent) => return sent,
-        };
-        let is_10 = http.version == Version::Http10;
-        if response.status() == 101 || response.validate().is_err() {
-            return Sent::Invalid;
-        }
-        http.bits.expects &= response.status() != 100;
-        if is_10 {
-            // An HTTP/1.0 client would take it for the reply.
-            return Sent::Queued;
-        }
-        let to = ReplyTo { version: Version::Http11, head_request: false, keep_alive: true, date: &date };
-        let mut encoded = Ok(());
-        let sent = self.queue(key, |output| encoded = encode::encode_reply(output.tail(), response, &to).map(drop));
-        if encoded.is_err() { Sent::Invalid } else { sent }
-    }
-
-    /// The connection's request, if it is the one of this number (0: whichever there is).
-    fn request_of(&mut self, key: Key, seq: u32) -> Result<&mut HttpConn, Sent> {
-        let conn = self.conns.get_mut(key).filter(|conn| conn.takes_output()).ok_or(Sent::Gone)?;
-        let http = conn.http().ok_or(Sent::Invalid)?;
-        let is_over = seq != 0 && (seq != http.seq || !http.is_in_request());
-        if is_over { Err(Sent::Gone) } else { Ok(http) }
-    }
-
-    /// Queues the beginning of a reply, or nothing: `encode` says what becomes of the connection and of the reply.
-    fn begin_reply(
-        &mut self,
-        key: Key,
-        seq: u32,
-        encode: impl FnOnce(&mut Vec<u8>, &ReplyTo<'_>) -> Option<(bool, Reply)>,
-    ) -> Sent {
-        let date = *self.date.get(self.now, &self.clock);
-        let goes_on = self.stop == Stop::Running;
-        let http = match self.request_of(key, seq) {
-            Ok(http) if http.is_asked() => http,
-            Ok(_) => return Sent::Invalid,
-            Err(sent) => return sent,
-        };
-        let to = ReplyTo {
-            version: http.version,
-            head_request: http.bits.head_request,
-            keep_alive: goes_on && http.bits.keep_alive && !http.bits.body_pending,
-            date: &date,
-        };
-        let mut begun = None;
-        let sent = self.queue(key, |output| begun = encode(output.tail(), &to));
-        match (begun, self.http_mut(key)) {
-            (Some((keep_alive, reply)), Some(http)) if sent.is_queued() => {
-                http.bits.keep_alive = keep_alive;
-                http.reply = reply;
-                sent
-            }
-            _ if sent.is_queued() => Sent::Invalid,
-            _ => sent,
-        }
-    }
-
-    /// The reply is complete: goes on, unless `serve_http` stands above us and will.
-    fn end_reply(&mut self, key: Key) {
-        let Some(http) = self.http_mut(key) else { return };
-        http.reply = Reply::Done;
-        if http.bits.busy {
-            return;
-        }
-        match http.phase {
-            // Answered from elsewhere before the body came.
-            Phase::Body if http.bits.body_pending => self.end_http(key),
-            Phase::Body | Phase::Answer => self.finish_reply(key),
-            Phase::Head => {}
-        }
-    }
-
-    /// Makes the connection ready for its next request, or ends it.
-    fn finish_reply(&mut self, key: Key) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        let Some(http) = conn.http() else { return };
-        http.phase = Phase::Head;
-        http.reply = Reply::None;
-        http.body = None;
-        http.bits.busy = false;
-        http.bits.endless = false;
-        if !http.bits.keep_alive {
-            self.end_http(key);
-        } else if conn.flags.has(Flags::BACKLOG | Flags::READABLE | Flags::EOF) {
-            self.make_ready(key);
-        }
-    }
-
-    /// Ends the connection once its output has left. A peer that goes on reading gets all of it, however long it takes.
-    fn end_http(&mut self, key: Key) {
-        self.drain(key);
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.due == Due::Drain {
-            conn.moved = 0;
-            let at = self.now.after(conn.limits.rate_grace.saturating_mul(OUTPUT_WINDOWS));
-            self.set_due(key, Due::Output, at);
-        }
-    }
-
-    /// Sets the deadline that fits what the connection waits for now.
-    pub(crate) fn settle_http(&mut self, key: Key) {
-        let now = self.now;
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if !conn.takes_output() {
-            return;
-        }
-        let queued = conn.queued();
-        let kept = conn.has_input();
-        let paused = conn.flags.has(Flags::PAUSED);
-        let ended = conn.flags.has(Flags::EOF) && !conn.flags.has(Flags::BACKLOG);
-        let limits = &conn.limits;
-        let (head, idle, reply, rate) =
-            (limits.head_timeout, limits.idle_timeout, limits.reply_timeout, limits.rate_grace);
-        let was = conn.due;
-        let Some(http) = conn.http() else { return };
-        if ended && http.phase != Phase::Answer {
-            // RFC 9112 §8: a body cut short is never whole, and nothing more will come.
-            conn.reason.get_or_insert_with(|| Box::new(CloseReason::Peer));
-            return self.end_http(key);
-        }
-        if http.bits.expects && http.bits.body_pending && !paused && !kept && http.is_asked() {
-            http.bits.expects = false;
-            self.send(key, encode::CONTINUE);
-            return self.settle_http(key);
-        }
-        let due = match http.phase {
-            _ if queued > 0 => Due::Output,
-            // The peer is not to blame for what the handler does not take.
-            Phase::Head | Phase::Body if paused => Due::Reply,
-            Phase::Head if kept || http.seq == 0 => Due::Head,
-            Phase::Head => Due::Idle,
-            Phase::Body => Due::Rate,
-            Phase::Answer if http.bits.endless => Due::Nothing,
-            Phase::Answer => Due::Reply,
-        };
-        let wait = match due {
-            Due::Idle => idle,
-            // These run on from where they began.
-            Due::Head | Due::Rate | Due::Output | Due::Reply if due == was => return,
-            Due::Reply => reply,
-            Due::Head => head,
-            Due::Rate => {
-                conn.moved = 0;
-                rate
-            }
-            Due::Output => {
-                conn.moved = 0;
-                rate.saturating_mul(OUTPUT_WINDOWS)
-            }
-            Due::Nothing | Due::Connect | Due::Retry | Due::Drain | Due::Linger => {
-                return self.set_due(key, Due::Nothing, crate::time::Moment::NEVER);
-            }
-        };
-        self.set_due(key, due, now.after(wait));
-    }
-
-    /// A deadline of HTTP has passed.
-    pub(crate) fn http_overdue(&mut self, key: Key, due: Due) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        match due {
-            Due::Rate | Due::Output => {
-                let windows = if due == Due::Output { OUTPUT_WINDOWS } else { 1 };
-                let window = conn.limits.rate_grace.saturating_mul(windows);
-                let floor = u128::from(conn.limits.rate_floor) * window.as_millis();
-                if u128::from(conn.moved) * 1000 >= floor {
-                    conn.moved = 0;
-                    let at = self.now.after(window);
-                    return self.set_due(key, due, at);
-                }
-                if due == Due::Output {
-                    return self.close(key, CloseReason::TimedOut(Deadline::Rate));
-                }
-                conn.reason = Some(Box::new(CloseReason::TimedOut(Deadline::Rate)));
-                self.refuse(key, 408, &"");
-            }
-            // RFC 9110 §15.5.9: told only where there is a request to tell it of.
-            Due::Head if conn.has_input() => {
-                conn.reason = Some(Box::new(CloseReason::TimedOut(Deadline::Head)));
-                self.refuse(key, 408, &"");
-            }
-            other => {
-                if let Some(deadline) = other.deadline() {
-                    self.close(key, CloseReason::TimedOut(deadline));
-                }
-            }
-        }
-    }
-
-    /// Ends the connections that only wait for a next request; the others end with their reply.
-    pub(crate) fn stop_http(&mut self, key: Key) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        let kept = conn.has_input();
-        let Some(http) = conn.http() else { return };
-        http.bits.keep_alive = false;
-        if http.phase == Phase::Head && !kept && !http.bits.busy {
-            self.drain(key);
-        }
-    }
 }
 
 impl<S> Net<'_, S> {
-    /// Answers a request: the connection's unanswered one, or the one that a [`ReplyId`] names.
-    ///
-    /// `Gone` when the connection, or the named request, is over; `Invalid`, and nothing is sent, when no request is
-    /// unanswered or the response has a header that may not be sent ([`Response::validate`] names it). Answering in
-    /// `HttpHead` refuses the body: `HttpRequest` does not come.
-    ///
-    /// An interim reply, of status 100 or 102 to 199, leaves the request unanswered; HTTP/1.0 clients do not get it.
-    pub fn reply(&mut self, to: impl Into<ReplyId>, response: Response<'_>) -> Sent {
-        let to = to.into();
-        self.core.reply(to.conn.0, to.seq, &response)
-    }
-
-    /// Promises to answer the connection's request later. Requests behind it wait, unread.
-    ///
-    /// `None` when there is no unanswered request. A promise that is not kept within `Limits::reply_timeout` closes the
-    /// connection.
-    pub fn defer(&mut self, conn: ConnId) -> Option<ReplyId> {
-        let http = self.core.http_mut(conn.0)?;
-        if !http.is_asked() {
-            return None;
-        }
-        http.reply = Reply::Deferred;
-        Some(ReplyId { conn, seq: http.seq })
-    }
-
     /// Chooses how the body of the connection's request comes. Only while its `HttpHead` is told; later it has no effect.
     pub fn body(&mut self, conn: ConnId, body: Body) {
         let Some(http) = self.core.http_mut(conn.0) else { return };
@@ -730,118 +474,4 @@ impl<S> Net<'_, S> {
             http.body = Some(Box::new(Incoming { head: Vec::new(), bytes: Vec::new(), decoder, choice }));
         }
     }
-
-    /// Begins a reply whose body follows in pieces: [`write`](Self::write), then [`finish`](Self::finish). Chunked for
-    /// HTTP/1.1; for HTTP/1.0 the connection closes behind it. The response's own body is not used.
-    ///
-    /// A reply in progress to which nothing is written for `Limits::reply_timeout` closes the connection.
-    pub fn start(&mut self, to: impl Into<ReplyId>, response: Response<'_>) -> Sent {
-        let to = to.into();
-        self.core.start(to, &response)
-    }
-
-    /// Begins a stream of server-sent events: as [`start`](Self::start), of `text/event-stream`, and never closed for
-    /// its silence. Send comments to learn of clients that are gone.
-    pub fn start_events(&mut self, to: impl Into<ReplyId>) -> Sent {
-        let to = to.into();
-        let response = Response::new(200).content_type("text/event-stream").header("Cache-Control", "no-cache");
-        let sent = self.core.start(to, &response);
-        if let Some(http) = self.core.http_mut(to.conn.0).filter(|_| sent.is_queued()) {
-            http.bits.endless = true;
-        }
-        sent
-    }
-
-    /// Writes a piece of a reply that was begun with [`start`](Self::start). An empty piece is nothing.
-    pub fn write(&mut self, to: impl Into<ReplyId>, bytes: &[u8]) -> Sent {
-        let to = to.into();
-        self.core.write_piece(to, bytes.len(), |core, key| core.send(key, bytes))
-    }
-
-    /// As [`write`](Self::write), without copying.
-    pub fn write_shared(&mut self, to: impl Into<ReplyId>, bytes: Bytes) -> Sent {
-        let to = to.into();
-        self.core.write_piece(to, bytes.len(), |core, key| core.send_shared(key, bytes))
-    }
-
-    /// Ends a reply that was begun with [`start`](Self::start), with trailers (`&[]` for none), which HTTP/1.0 and HEAD
-    /// drop.
-    pub fn finish(&mut self, to: impl Into<ReplyId>, trailers: &[(&str, &str)]) -> Sent {
-        let to = to.into();
-        self.core.finish(to, trailers)
-    }
 }
-
-impl<S> Core<S> {
-    fn start(&mut self, to: ReplyId, response: &Response<'_>) -> Sent {
-        // What has no body cannot be streamed, whatever the method.
-        let has_body = !matches!(response.status(), 100..=199 | 204 | 205 | 304);
-        self.begin_reply(to.conn.0, to.seq, |out, ask| {
-            let encoded = has_body.then(|| encode::encode_head(out, response, ask, Framing::Chunked).ok())??;
-            let reply = match encoded.framing {
-                Some(Framing::Chunked) => Reply::Chunked,
-                Some(Framing::Length(_) | Framing::UntilClose) => Reply::UntilClose,
-                None => Reply::Bodiless,
-            };
-            Some((encoded.keep_alive, reply))
-        })
-    }
-
-    fn stream_of(&mut self, to: ReplyId) -> Result<Reply, Sent> {
-        match self.request_of(to.conn.0, to.seq)?.reply {
-            reply @ (Reply::Chunked | Reply::UntilClose | Reply::Bodiless) => Ok(reply),
-            Reply::None | Reply::Deferred | Reply::Done => Err(Sent::Invalid),
-        }
-    }
-
-    fn write_piece(&mut self, to: ReplyId, len: usize, write: impl FnOnce(&mut Self, Key) -> Sent) -> Sent {
-        let key = to.conn.0;
-        let reply = match self.stream_of(to) {
-            Ok(reply) => reply,
-            Err(sent) => return sent,
-        };
-        if let Some(conn) = self.conns.get_mut(key)
-            && conn.due == Due::Reply
-        {
-            let at = self.now.after(conn.limits.reply_timeout);
-            self.set_due(key, Due::Reply, at);
-        }
-        if len == 0 || reply == Reply::Bodiless {
-            // An empty chunk would end the body.
-            return Sent::Queued;
-        }
-        if reply == Reply::Chunked {
-            let sent = self.queue(key, |output| encode::put_chunk_prefix(output.tail(), len));
-            if !sent.is_queued() {
-                return sent;
-            }
-        }
-        let mut sent = write(self, key);
-        if reply == Reply::Chunked && sent.is_queued() {
-            sent = self.send(key, encode::CHUNK_SUFFIX);
-        }
-        sent
-    }
-
-    fn finish(&mut self, to: ReplyId, trailers: &[(&str, &str)]) -> Sent {
-        let key = to.conn.0;
-        let reply = match self.stream_of(to) {
-            Ok(reply) => reply,
-            Err(sent) => return sent,
-        };
-        if encode::check_trailers(trailers).is_err() {
-            return Sent::Invalid;
-        }
-        let sent = match reply {
-            Reply::Chunked => self.queue(key, |output| drop(encode::put_last_chunk(output.tail(), trailers))),
-            _ => Sent::Queued,
-        };
-        if sent.is_queued() {
-            self.end_reply(key);
-            // Also where nothing is to be flushed: the connection waits for something else now.
-            self.mark_dirty(key);
-        }
-        sent
-    }
-}
-

@@ -11,9 +11,13 @@ mod handlers;
 pub(crate) mod http;
 mod info;
 mod net;
+#[cfg(feature = "http")]
+pub(crate) mod router;
 mod run;
 #[cfg(feature = "signals")]
 mod signals;
+#[cfg(feature = "sim")]
+mod sim;
 mod stats;
 mod stream;
 mod timers;
@@ -27,6 +31,7 @@ use crate::buf::Pool;
 use crate::error::{Error, Kind, Result};
 use crate::event::{CloseReason, Event};
 use crate::id::Table;
+use crate::net::Sockets;
 use crate::options::Limits;
 use crate::reactor::{Command, Reactor, Ready, Token, Waker};
 #[cfg(feature = "http")]
@@ -121,25 +126,11 @@ impl Builder {
         self
     }
 
-    /// The manager lives in a simulation: its sockets are in memory, its time is the simulation's.
-    #[cfg(feature = "sim")]
-    pub fn sim(mut self, sim: &crate::sim::Sim) -> Self {
-        self.sim = Some(sim.clone());
-        self
-    }
-
     /// Makes the manager. Fails when the system has no descriptor for it.
     pub fn build<S>(self, state: S) -> Result<Manager<S>> {
         let failed = |e| Error::io("cannot make an event loop", e);
         let limits = self.limits.in_order();
-        #[cfg(feature = "sim")]
-        let (reactor, clock) = match self.sim {
-            Some(sim) => (Reactor::Sim(sim.reactor()), Some(sim.clock())),
-            None => (Reactor::new().map_err(failed)?, self.clock),
-        };
-        #[cfg(not(feature = "sim"))]
-        let (reactor, clock) = (Reactor::new().map_err(failed)?, self.clock);
-        let clock = clock.map_or_else(Clock::system, Clock::manual);
+        let (mut reactor, sockets, clock) = self.grounds().map_err(failed)?;
         let inbox = reactor.inbox(limits.wakeup_bytes_max).map_err(failed)?;
         let mut core = Core {
             conns: Table::new(),
@@ -153,6 +144,7 @@ impl Builder {
             on_turn: None,
             on_panic: None,
             reactor,
+            sockets,
             events: Vec::new(),
             inbox,
             mail: VecDeque::new(),
@@ -179,6 +171,15 @@ impl Builder {
         };
         core.tick();
         Ok(Manager { state, core })
+    }
+
+    /// What the manager stands on.
+    fn grounds(self) -> std::io::Result<(Reactor, Sockets, Clock)> {
+        #[cfg(feature = "sim")]
+        if let Some(sim) = &self.sim {
+            return Ok(sim::grounds(sim));
+        }
+        Ok((Reactor::new()?, Sockets::default(), self.clock.map_or_else(Clock::system, Clock::manual)))
     }
 }
 

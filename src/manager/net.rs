@@ -97,7 +97,11 @@ impl<S> Net<'_, S> {
         let socket = socket.into();
         let what = || format!("cannot take over the socket as {}", scheme.as_str());
         let udp = matches!(socket, StdSocket::Udp(_));
-        let speaks = if udp { Speaks::Raw } else { speaks(scheme).map_err(|e| Error::with_source(e.kind(), what(), e.to_string()))? };
+        let speaks = if udp {
+            Speaks::Raw
+        } else {
+            speaks(scheme).map_err(|e| Error::with_source(e.kind(), what(), e.to_string()))?
+        };
         let options = ListenOptions::new(String::new());
         let failed = |e| Error::io(what(), e);
         let socket = match socket {
@@ -162,10 +166,11 @@ impl<S> Net<'_, S> {
     /// Goes on reading.
     pub fn resume_read(&mut self, id: ConnId) {
         if let Some(conn) = self.core.conns.get_mut(id.0)
-            && conn.flags.has(Flags::PAUSED) {
-                conn.flags.clear(Flags::PAUSED);
-                self.core.make_ready(id.0);
-            }
+            && conn.flags.has(Flags::PAUSED)
+        {
+            conn.flags.clear(Flags::PAUSED);
+            self.core.make_ready(id.0);
+        }
     }
 
     /// Sends what is queued, then closes. Nothing more is delivered to the handler but `Closed`; nothing more is sent.
@@ -269,19 +274,16 @@ impl<S> Core<S> {
     fn bind(&mut self, options: ListenOptions) -> Result<(Socket, ListenOptions, Speaks)> {
         self.check_room(options.url.as_str())?;
         let url = Url::parse(options.url.as_str())?;
-        let speaks = if options.raw { Speaks::Raw } else { speaks(url.scheme())
-                .map_err(|e| Error::with_source(e.kind(), format!("cannot listen on {url}"), e.to_string()))? };
+        let speaks = if options.raw {
+            Speaks::Raw
+        } else {
+            speaks(url.scheme())
+                .map_err(|e| Error::with_source(e.kind(), format!("cannot listen on {url}"), e.to_string()))?
+        };
         let target = url.listen_target()?;
-        #[cfg(feature = "sim")]
-        if let Some(socket) = self.bind_sim(&url, target, &options) {
-            return socket.map(|socket| (socket, options, speaks));
-        }
         let socket = match (url.transport(), target) {
-            (Transport::Udp, Target::Inet(addr)) => Udp::bind(addr, &options).map(Socket::Udp),
-            (_, Target::Inet(addr)) => Listener::bind_tcp(addr, &options).map(Socket::Listener),
-            #[cfg(unix)]
-            (_, Target::Unix(path)) => Listener::bind_unix(path, &options).map(Socket::Listener),
-            _ => Err(std::io::ErrorKind::Unsupported.into()),
+            (Transport::Udp, Target::Inet(addr)) => self.sockets.bind_udp(addr, &options).map(Socket::Udp),
+            _ => self.sockets.listen(target, &options).map(Socket::Listener),
         };
         let socket = socket.map_err(|e| listen_error(&url, e))?;
         Ok((socket, options, speaks))
@@ -294,7 +296,10 @@ impl<S> Core<S> {
         }
         if self.conns.len() >= self.limits.connections_max {
             let max = self.limits.connections_max;
-            return Err(Error::new(Kind::LimitReached, format!("cannot open {url}: {max} connections are open already")));
+            return Err(Error::new(
+                Kind::LimitReached,
+                format!("cannot open {url}: {max} connections are open already"),
+            ));
         }
         Ok(())
     }
@@ -357,9 +362,10 @@ impl<S> Core<S> {
         let old = std::mem::replace(&mut conn.handler, handler);
         self.release_handler(old);
         if let Some(Conn { io: Io::Listener(listening), .. }) = self.conns.get_mut(key)
-            && let Maker::Factory(factory) = std::mem::replace(&mut listening.handlers, Maker::Shared) {
-                self.release_handler(factory);
-            }
+            && let Maker::Factory(factory) = std::mem::replace(&mut listening.handlers, Maker::Shared)
+        {
+            self.release_handler(factory);
+        }
         true
     }
 

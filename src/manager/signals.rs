@@ -32,8 +32,7 @@ impl<S> Core<S> {
     /// Has signals ask the manager to stop, until the guard is dropped.
     pub(crate) fn watch_signals(&mut self) -> Result<Option<Watching>> {
         // A simulated manager has no pipe to watch; it is stopped through its waker.
-        #[cfg(feature = "sim")]
-        if let crate::reactor::Reactor::Sim(_) = self.reactor {
+        if !self.reactor.is_of_the_system() {
             return Ok(None);
         }
         self.watch().map(Some).map_err(|e| Error::io("cannot watch for SIGINT and SIGTERM", e))

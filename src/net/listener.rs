@@ -3,16 +3,17 @@
 use std::io;
 use std::net::SocketAddr;
 
-use mio::event::Source;
-use mio::{Interest, Registry, Token};
 use socket2::Type;
 
 use crate::net::addr::Address;
+#[cfg(feature = "sim")]
+use crate::net::mem::MemListener;
 use crate::net::sockopt::{self, Common};
 use crate::net::stream::Stream;
 #[cfg(unix)]
 use crate::net::unix::UnixListener;
 use crate::options::ListenOptions;
+use crate::reactor::Source;
 
 /// A non-blocking listener.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(crate) enum Listener {
     Tcp(mio::net::TcpListener),
     #[cfg(unix)]
     Unix(UnixListener),
+    #[cfg(feature = "sim")]
+    Mem(Box<MemListener>),
 }
 
 impl Listener {
@@ -53,8 +56,14 @@ impl Listener {
         UnixListener::from_std(listener).map(Self::Unix)
     }
 
-    pub(crate) fn source(&mut self) -> crate::reactor::Source<'_> {
-        crate::reactor::Source::Mio(self)
+    pub(crate) fn source(&mut self) -> Source<'_> {
+        match self {
+            Self::Tcp(listener) => Source::Mio(listener),
+            #[cfg(unix)]
+            Self::Unix(listener) => Source::Mio(listener),
+            #[cfg(feature = "sim")]
+            Self::Mem(listener) => Source::Mem(listener.socket()),
+        }
     }
 
     /// Takes one waiting connection; [`AcceptError::of`] says what an error means for the next.
@@ -63,6 +72,8 @@ impl Listener {
             Self::Tcp(listener) => listener.accept().map(|(stream, peer)| (Stream::Tcp(stream), peer.into())),
             #[cfg(unix)]
             Self::Unix(listener) => listener.accept(),
+            #[cfg(feature = "sim")]
+            Self::Mem(listener) => listener.accept().map(|(stream, peer)| (Stream::Mem(Box::new(stream)), peer)),
         }
     }
 
@@ -71,6 +82,8 @@ impl Listener {
             Self::Tcp(listener) => listener.local_addr().map(Into::into),
             #[cfg(unix)]
             Self::Unix(listener) => listener.local_addr(),
+            #[cfg(feature = "sim")]
+            Self::Mem(listener) => Ok(listener.local_addr()),
         }
     }
 }
@@ -113,32 +126,6 @@ fn backlog(o: &ListenOptions) -> i32 {
 impl<'a> From<&'a ListenOptions> for Common<'a> {
     fn from(o: &'a ListenOptions) -> Self {
         Self { nodelay: o.nodelay, keepalive: o.keepalive, bind_device: o.bind_device.as_deref(), tos: o.tos }
-    }
-}
-
-impl Source for Listener {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => listener.register(registry, token, interests),
-            #[cfg(unix)]
-            Self::Unix(listener) => listener.register(registry, token, interests),
-        }
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => listener.reregister(registry, token, interests),
-            #[cfg(unix)]
-            Self::Unix(listener) => listener.reregister(registry, token, interests),
-        }
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(listener) => listener.deregister(registry),
-            #[cfg(unix)]
-            Self::Unix(listener) => listener.deregister(registry),
-        }
     }
 }
 

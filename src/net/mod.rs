@@ -4,7 +4,10 @@ mod addr;
 mod adopt;
 mod happy;
 mod listener;
+#[cfg(feature = "sim")]
+pub(crate) mod mem;
 mod resolve;
+mod sockets;
 mod sockopt;
 mod stream;
 #[cfg(test)]
@@ -18,7 +21,8 @@ pub use addr::{Address, Host, Scheme, Transport, Url};
 pub use adopt::StdSocket;
 pub(crate) use happy::{Happy, Step};
 pub(crate) use listener::{AcceptError, Listener};
-pub(crate) use resolve::{Resolver, order, resolve_error};
+pub(crate) use resolve::{order, resolve_error};
+pub(crate) use sockets::{Names, Sockets};
 pub(crate) use sockopt::{connect_error, listen_error};
 pub(crate) use stream::Stream;
 pub(crate) use udp::Udp;

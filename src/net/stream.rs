@@ -3,13 +3,14 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 
-use mio::event::Source;
-use mio::{Interest, Registry, Token};
 use socket2::{SockRef, Type};
 
 use crate::net::addr::Address;
+#[cfg(feature = "sim")]
+use crate::net::mem::MemStream;
 use crate::net::sockopt::{self, Common};
 use crate::options::{ConnectOptions, ListenOptions};
+use crate::reactor::Source;
 
 /// A non-blocking stream. Reads and writes answer `WouldBlock` where they would wait.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(crate) enum Stream {
     Tcp(mio::net::TcpStream),
     #[cfg(unix)]
     Unix(mio::net::UnixStream),
+    #[cfg(feature = "sim")]
+    Mem(Box<MemStream>),
 }
 
 impl Stream {
@@ -43,8 +46,14 @@ impl Stream {
         }
     }
 
-    pub(crate) fn source(&mut self) -> crate::reactor::Source<'_> {
-        crate::reactor::Source::Mio(self)
+    pub(crate) fn source(&mut self) -> Source<'_> {
+        match self {
+            Self::Tcp(stream) => Source::Mio(stream),
+            #[cfg(unix)]
+            Self::Unix(stream) => Source::Mio(stream),
+            #[cfg(feature = "sim")]
+            Self::Mem(stream) => Source::Mem(stream.socket()),
+        }
     }
 
     /// Takes over a connected TCP stream.
@@ -69,6 +78,8 @@ impl Stream {
             Self::Tcp(_) => Ok(()),
             #[cfg(unix)]
             Self::Unix(_) => Ok(()),
+            #[cfg(feature = "sim")]
+            Self::Mem(_) => Ok(()),
         }
     }
 
@@ -77,6 +88,8 @@ impl Stream {
             Self::Tcp(stream) => stream.read(buf),
             #[cfg(unix)]
             Self::Unix(stream) => stream.read(buf),
+            #[cfg(feature = "sim")]
+            Self::Mem(stream) => stream.read(buf),
         }
     }
 
@@ -86,6 +99,8 @@ impl Stream {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             #[cfg(unix)]
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            #[cfg(feature = "sim")]
+            Self::Mem(stream) => stream.shutdown_write(),
         }
     }
 
@@ -94,6 +109,8 @@ impl Stream {
             Self::Tcp(stream) => stream.local_addr().map(Into::into),
             #[cfg(unix)]
             Self::Unix(stream) => stream.local_addr().map(Into::into),
+            #[cfg(feature = "sim")]
+            Self::Mem(stream) => stream.local_addr(),
         }
     }
 
@@ -102,6 +119,8 @@ impl Stream {
             Self::Tcp(stream) => stream.peer_addr().map(Into::into),
             #[cfg(unix)]
             Self::Unix(stream) => stream.peer_addr().map(Into::into),
+            #[cfg(feature = "sim")]
+            Self::Mem(stream) => stream.peer_addr(),
         }
     }
 
@@ -111,6 +130,8 @@ impl Stream {
             Self::Tcp(stream) => stream.take_error(),
             #[cfg(unix)]
             Self::Unix(stream) => stream.take_error(),
+            #[cfg(feature = "sim")]
+            Self::Mem(stream) => Ok(stream.take_error()),
         }
     }
 
@@ -140,6 +161,8 @@ impl Write for Stream {
             Self::Tcp(stream) => stream.write(buf),
             #[cfg(unix)]
             Self::Unix(stream) => stream.write(buf),
+            #[cfg(feature = "sim")]
+            Self::Mem(stream) => stream.write(buf),
         }
     }
 
@@ -148,6 +171,8 @@ impl Write for Stream {
             Self::Tcp(stream) => stream.write_vectored(bufs),
             #[cfg(unix)]
             Self::Unix(stream) => stream.write_vectored(bufs),
+            #[cfg(feature = "sim")]
+            Self::Mem(stream) => stream.write_vectored(bufs),
         }
     }
 
@@ -156,35 +181,11 @@ impl Write for Stream {
     }
 }
 
-impl Source for Stream {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.register(registry, token, interests),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.register(registry, token, interests),
-        }
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.reregister(registry, token, interests),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.reregister(registry, token, interests),
-        }
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.deregister(registry),
-            #[cfg(unix)]
-            Self::Unix(stream) => stream.deregister(registry),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use mio::Interest;
 
     use super::*;
     use crate::net::listener::Listener;
@@ -205,7 +206,7 @@ mod tests {
         loop {
             match stream.is_connected() {
                 Ok(true) => return Ok(stream),
-                Ok(false) => ready(&mut stream, Interest::WRITABLE),
+                Ok(false) => ready(stream.source(), Interest::WRITABLE),
                 Err(e) => return Err(e),
             }
         }
@@ -214,7 +215,7 @@ mod tests {
     fn read(stream: &mut Stream, buf: &mut [u8]) -> usize {
         loop {
             match stream.read(buf) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready(stream, Interest::READABLE),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready(stream.source(), Interest::READABLE),
                 read => return read.unwrap(),
             }
         }
@@ -239,7 +240,7 @@ mod tests {
         assert!(client.take_error().unwrap().is_none());
     }
 
-    #[cfg(all(target_os = "linux", not(debug_assertions)))]
+    #[cfg(all(target_os = "linux", not(debug_assertions), not(feature = "sim")))]
     #[test]
     fn a_stream_takes_eight_bytes() {
         assert_eq!(size_of::<Stream>(), 8);

@@ -3,18 +3,24 @@
 use std::io;
 use std::time::Duration;
 
-use mio::event::Source;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::net::addr::Address;
 use crate::net::listener::Listener;
 use crate::net::stream::Stream;
+use crate::reactor::Source;
 
 /// No test waits longer for anything.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Waits until the source is ready.
-pub(crate) fn ready(source: &mut impl Source, interest: Interest) {
+pub(crate) fn ready(source: Source<'_>, interest: Interest) {
+    #[cfg_attr(not(feature = "sim"), allow(clippy::infallible_destructuring_match))]
+    let source = match source {
+        Source::Mio(source) => source,
+        #[cfg(feature = "sim")]
+        Source::Mem(_) => panic!("not of the system"),
+    };
     let mut poll = Poll::new().unwrap();
     let mut events = Events::with_capacity(1);
     poll.registry().register(source, Token(0), interest).unwrap();
@@ -27,7 +33,7 @@ pub(crate) fn ready(source: &mut impl Source, interest: Interest) {
 pub(crate) fn accept(listener: &mut Listener) -> (Stream, Address) {
     loop {
         match listener.accept() {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready(listener, Interest::READABLE),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready(listener.source(), Interest::READABLE),
             accepted => return accepted.unwrap(),
         }
     }

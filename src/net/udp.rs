@@ -3,17 +3,20 @@
 use std::io;
 use std::net::SocketAddr;
 
-use mio::event::Source;
-use mio::{Interest, Registry, Token};
 use socket2::Type;
 
+#[cfg(feature = "sim")]
+use crate::net::mem::MemUdp;
 use crate::net::sockopt::{self, Common};
 use crate::options::{ConnectOptions, ListenOptions};
+use crate::reactor::Source;
 
 /// A non-blocking UDP socket. Sending and receiving answer `WouldBlock` where they would wait.
 #[derive(Debug)]
-pub(crate) struct Udp {
-    inner: mio::net::UdpSocket,
+pub(crate) enum Udp {
+    System(mio::net::UdpSocket),
+    #[cfg(feature = "sim")]
+    Mem(MemUdp),
 }
 
 impl Udp {
@@ -24,7 +27,7 @@ impl Udp {
         sockopt::share(&socket, o.reuse_address.unwrap_or(false), o.reuse_port)?;
         sockopt::set_v6only(&socket, addr, o.v6only)?;
         socket.bind(&addr.into())?;
-        Ok(Self { inner: mio::net::UdpSocket::from_std(socket.into()) })
+        Ok(Self::System(mio::net::UdpSocket::from_std(socket.into())))
     }
 
     /// Sends to the address, and receives from there only.
@@ -32,60 +35,71 @@ impl Udp {
         let socket = sockopt::socket(addr, Type::DGRAM, &Common::from(o))?;
         sockopt::bind_local(&socket, addr, o.local_addr)?;
         socket.connect(&addr.into())?;
-        Ok(Self { inner: mio::net::UdpSocket::from_std(socket.into()) })
+        Ok(Self::System(mio::net::UdpSocket::from_std(socket.into())))
     }
 
     /// Takes over a socket, its options as they are.
     pub(crate) fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Ok(Self { inner: mio::net::UdpSocket::from_std(socket) })
+        Ok(Self::System(mio::net::UdpSocket::from_std(socket)))
     }
 
-    pub(crate) fn source(&mut self) -> crate::reactor::Source<'_> {
-        crate::reactor::Source::Mio(self)
+    pub(crate) fn source(&mut self) -> Source<'_> {
+        match self {
+            Self::System(socket) => Source::Mio(socket),
+            #[cfg(feature = "sim")]
+            Self::Mem(socket) => Source::Mem(socket.socket()),
+        }
     }
 
     /// Receives one datagram. What does not fit into the buffer is cut off without a word (on Windows: an error), so
     /// that a buffer one byte longer than the longest welcome datagram tells.
     pub(crate) fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.inner.recv_from(buf)
+        match self {
+            Self::System(socket) => socket.recv_from(buf),
+            #[cfg(feature = "sim")]
+            Self::Mem(socket) => socket.recv_from(buf),
+        }
     }
 
     pub(crate) fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<usize> {
-        self.inner.send_to(data, to)
+        match self {
+            Self::System(socket) => socket.send_to(data, to),
+            #[cfg(feature = "sim")]
+            Self::Mem(socket) => socket.send(data, Some(to)),
+        }
     }
 
     /// Sends to the address that the socket is connected to.
     pub(crate) fn send(&self, data: &[u8]) -> io::Result<usize> {
-        self.inner.send(data)
+        match self {
+            Self::System(socket) => socket.send(data),
+            #[cfg(feature = "sim")]
+            Self::Mem(socket) => socket.send(data, None),
+        }
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
+        match self {
+            Self::System(socket) => socket.local_addr(),
+            #[cfg(feature = "sim")]
+            Self::Mem(socket) => socket.local_addr(),
+        }
     }
 
     /// The address that the socket is connected to; `NotConnected` when it is not.
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.peer_addr()
-    }
-}
-
-impl Source for Udp {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        self.inner.register(registry, token, interests)
-    }
-
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        self.inner.reregister(registry, token, interests)
-    }
-
-    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        self.inner.deregister(registry)
+        match self {
+            Self::System(socket) => socket.peer_addr(),
+            #[cfg(feature = "sim")]
+            Self::Mem(socket) => socket.peer_addr(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mio::Interest;
     use socket2::SockRef;
 
     use super::*;
@@ -99,11 +113,19 @@ mod tests {
         ListenOptions::new("udp://127.0.0.1:0")
     }
 
+    fn system(socket: &Udp) -> &mio::net::UdpSocket {
+        match socket {
+            Udp::System(socket) => socket,
+            #[cfg(feature = "sim")]
+            Udp::Mem(_) => panic!("not of the system"),
+        }
+    }
+
     fn receive(socket: &mut Udp) -> (Vec<u8>, SocketAddr) {
         let mut buf = [0; 64];
         loop {
             match socket.recv_from(&mut buf) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready(socket, Interest::READABLE),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => ready(socket.source(), Interest::READABLE),
                 received => {
                     let (n, from) = received.unwrap();
                     return (buf[..n].to_vec(), from);
@@ -157,10 +179,10 @@ mod tests {
     #[test]
     fn options_reach_the_socket() {
         let socket = bind("[::1]:0", options().v6only(true).dscp(46)).unwrap();
-        assert!(socket.inner.only_v6().unwrap());
-        assert_eq!(SockRef::from(&socket.inner).tclass_v6().unwrap(), 46 << 2);
+        assert!(SockRef::from(system(&socket)).only_v6().unwrap());
+        assert_eq!(SockRef::from(system(&socket)).tclass_v6().unwrap(), 46 << 2);
         let socket = bind("127.0.0.1:0", options().tos(8)).unwrap();
-        assert_eq!(SockRef::from(&socket.inner).tos_v4().unwrap(), 8);
+        assert_eq!(SockRef::from(system(&socket)).tos_v4().unwrap(), 8);
     }
 
     #[test]

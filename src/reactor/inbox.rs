@@ -101,6 +101,11 @@ impl Waker {
         self.shared.push(Command::CancelTimer(id))
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_mail(&self) -> bool {
+        self.shared.woken.load(Ordering::Acquire)
+    }
+
     /// Ends [`Manager::run`](crate::Manager::run) as a signal would: stop accepting, drain, close. A second call closes
     /// at once.
     pub fn stop(&self) -> Result<()> {
@@ -189,9 +194,10 @@ impl Shared {
 
     fn wake(&self) -> Result<()> {
         if !self.woken.swap(true, Ordering::AcqRel)
-            && let Some(waker) = &self.waker {
-                return waker.wake().map_err(|e| Error::io("cannot wake the loop", e));
-            }
+            && let Some(waker) = &self.waker
+        {
+            return waker.wake().map_err(|e| Error::io("cannot wake the loop", e));
+        }
         Ok(())
     }
 }

@@ -9,8 +9,8 @@ pub(crate) mod sim;
 use std::io;
 use std::time::Duration;
 
-pub(crate) use self::inbox::{Command, Inbox};
 pub use self::inbox::Waker;
+pub(crate) use self::inbox::{Command, Inbox};
 use self::mio::MioReactor;
 
 /// What a readiness event names: a slot of the connection table, an attempt to connect, or the signal pipe.
@@ -53,7 +53,7 @@ pub(crate) enum Reactor {
 pub(crate) enum Source<'a> {
     Mio(&'a mut dyn ::mio::event::Source),
     #[cfg(feature = "sim")]
-    Mem(&'a crate::net::mem::MemSource),
+    Mem(&'a crate::net::mem::MemSocket),
 }
 
 impl Reactor {
@@ -61,11 +61,20 @@ impl Reactor {
         Ok(Self::Mio(MioReactor::new()?))
     }
 
+    /// It watches real sockets.
+    #[cfg_attr(not(feature = "signals"), allow(dead_code))]
+    pub(crate) fn is_of_the_system(&self) -> bool {
+        matches!(self, Self::Mio(_))
+    }
+
     pub(crate) fn register(&mut self, source: Source<'_>, token: Token, watch: Watch) -> io::Result<()> {
         match (self, source) {
             (Self::Mio(reactor), Source::Mio(source)) => reactor.register(source, token, watch),
             #[cfg(feature = "sim")]
-            (Self::Sim(reactor), Source::Mem(source)) => reactor.register(source, token),
+            (Self::Sim(reactor), Source::Mem(socket)) => {
+                reactor.watch(socket, token, watch);
+                Ok(())
+            }
             #[cfg(feature = "sim")]
             _ => Err(foreign()),
         }
@@ -75,7 +84,10 @@ impl Reactor {
         match (self, source) {
             (Self::Mio(reactor), Source::Mio(source)) => reactor.reregister(source, token, watch),
             #[cfg(feature = "sim")]
-            (Self::Sim(reactor), Source::Mem(source)) => reactor.register(source, token),
+            (Self::Sim(reactor), Source::Mem(socket)) => {
+                reactor.watch(socket, token, watch);
+                Ok(())
+            }
             #[cfg(feature = "sim")]
             _ => Err(foreign()),
         }
@@ -97,24 +109,28 @@ impl Reactor {
         match self {
             Self::Mio(reactor) => reactor.wait(timeout, into),
             #[cfg(feature = "sim")]
-            Self::Sim(reactor) => {
-                reactor.wait(into);
-                Ok(())
-            }
+            Self::Sim(reactor) => reactor.wait(timeout, into),
         }
     }
 
     /// The half that other threads wake the loop through.
-    pub(crate) fn inbox(&self, bytes_max: usize) -> io::Result<Inbox> {
+    pub(crate) fn inbox(&mut self, bytes_max: usize) -> io::Result<Inbox> {
         match self {
             Self::Mio(reactor) => Ok(Inbox::new(Some(reactor.waker()?), bytes_max)),
             #[cfg(feature = "sim")]
-            Self::Sim(_) => Ok(Inbox::new(None, bytes_max)),
+            Self::Sim(reactor) => {
+                let inbox = Inbox::new(None, bytes_max);
+                reactor.set_mail(inbox.waker());
+                Ok(inbox)
+            }
         }
     }
 }
 
 #[cfg(feature = "sim")]
 fn foreign() -> io::Error {
-    io::Error::new(io::ErrorKind::Unsupported, "a simulated manager has no real sockets, and a real one no simulated ones")
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "a simulated manager has no real sockets, and a real one no simulated ones",
+    )
 }

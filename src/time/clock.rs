@@ -86,6 +86,9 @@ pub(crate) struct Clock {
 enum Source {
     System,
     Manual(ManualClock),
+    /// As a hand's, but it moves on while a manager waits.
+    #[cfg(feature = "sim")]
+    Simulated(ManualClock),
 }
 
 impl Clock {
@@ -98,6 +101,13 @@ impl Clock {
         Self { epoch: Instant::now(), source: Source::Manual(clock), last: (raw, raw) }
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(clock: ManualClock, epoch: Instant) -> Self {
+        let raw = nanos(clock.elapsed());
+        Self { epoch, source: Source::Simulated(clock), last: (raw, raw) }
+    }
+
+    /// It stands still while we wait.
     pub(crate) fn is_manual(&self) -> bool {
         matches!(self.source, Source::Manual(_))
     }
@@ -106,6 +116,8 @@ impl Clock {
         let raw = match &self.source {
             Source::System => nanos(self.epoch.elapsed()),
             Source::Manual(clock) => nanos(clock.elapsed()),
+            #[cfg(feature = "sim")]
+            Source::Simulated(clock) => nanos(clock.elapsed()),
         };
         let (last_raw, last) = self.last;
         let now = last.saturating_add(raw.saturating_sub(last_raw));
@@ -122,10 +134,16 @@ impl Clock {
     pub(crate) fn wall(&self) -> Duration {
         match &self.source {
             Source::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-            Source::Manual(clock) => Duration::from_secs(946_684_800).saturating_add(clock.elapsed()),
+            Source::Manual(clock) => Y2K.saturating_add(clock.elapsed()),
+            #[cfg(feature = "sim")]
+            Source::Simulated(clock) => Y2K.saturating_add(clock.elapsed()),
         }
     }
 }
+
+/// Where a clock that is moved by hand begins.
+#[cfg_attr(not(feature = "http"), allow(dead_code))]
+const Y2K: Duration = Duration::from_secs(946_684_800);
 
 #[cfg(test)]
 mod tests {

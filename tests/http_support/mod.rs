@@ -166,7 +166,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         stream.set_nonblocking(true).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, got: Vec::new(), ended: false, was_reset: false }

@@ -18,6 +18,22 @@ pub fn cpu_time(pids: &[u32]) -> io::Result<Duration> {
     Ok(Duration::from_nanos(nanos))
 }
 
+/// CPU time, user and system, that all programs and the kernel have spent on all cores, in steps of 10 ms.
+pub fn machine_time() -> io::Result<Duration> {
+    let path = "/proc/stat";
+    busy_ticks(&read(path)?).map(|ticks| ticks * TICK).ok_or_else(|| unreadable(path))
+}
+
+/// The sum of user, nice, system, irq, softirq and steal: all but idle and iowait (proc_stat(5)).
+fn busy_ticks(stat: &str) -> Option<u32> {
+    let ticks = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+    let ticks: Vec<u32> = ticks.take(8).map(str::parse).collect::<Result<_, _>>().ok()?;
+    Some(ticks.iter().sum::<u32>() - ticks.get(3)? - ticks.get(4)?)
+}
+
+/// What `/proc` counts in, on every architecture that Rust runs on: `USER_HZ` is 100.
+const TICK: Duration = Duration::from_millis(10);
+
 /// How often threads gave up the CPU of their own accord: an event loop does so once for each time it is woken up.
 pub fn voluntary_switches(pids: &[u32]) -> io::Result<u64> {
     sum_over_tasks(pids, "status", |text| field(text, "voluntary_ctxt_switches:"))
@@ -114,6 +130,18 @@ mod tests {
         let pages = vec![1u8; 8 << 20];
         let after = resident(&own).expect("the figure after");
         assert!(after >= before + (7 << 20), "{before} -> {after} with {} bytes more", pages.len());
+    }
+
+    #[test]
+    fn time_in_which_a_core_had_nothing_to_do_is_not_busy() {
+        let rows = [
+            ("cpu  1 2 4 1000 2000 8 16 32 64 128\ncpu0 9\n", Some(63)),
+            ("cpu0 1 2 4 1000 2000 8 16 32 64 128\n", None),
+            ("", None),
+        ];
+        for (stat, expected) in rows {
+            assert_eq!(busy_ticks(stat), expected, "{stat:?}");
+        }
     }
 
     #[test]

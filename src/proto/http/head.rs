@@ -517,7 +517,8 @@ mod tests {
     #[test]
     fn a_head_that_comes_byte_by_byte_is_parsed_a_few_times_only() {
         let limits = HeadLimits { head_max: HEAD_CAP, headers_max: 64, target_max: HEAD_CAP };
-        let bytes = [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &vec![b'a'; HEAD_CAP - 100][..], b"\r\nY: z\r\n\r\n"].concat();
+        let bytes =
+            [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", &vec![b'a'; HEAD_CAP - 100][..], b"\r\nY: z\r\n\r\n"].concat();
         let mut scan = Scan::default();
         let mut parsed = 0;
         for len in 1..=bytes.len() {

@@ -161,6 +161,10 @@ impl Runs {
                 (shares.iter().copied().fold(100.0, f64::min), shares.iter().copied().fold(0.0, f64::max));
             notes.push(format!("the generator's core, {}: {low:.0} to {high:.0} % busy", row.title));
         }
+        let others = self.lines.iter().filter_map(|line| line["result"]["others_cpu_share"].as_f64());
+        if let Some(share) = others.max_by(f64::total_cmp).filter(|&share| share > QUIET) {
+            notes.push(format!("not a quiet machine: other programs took up to {:.0} % of a core", share * 100.0));
+        }
         notes.iter().fold(String::from("\n"), |text, note| text + "- " + note + "\n")
     }
 
@@ -187,6 +191,9 @@ impl Runs {
         json!({ "medians": servers, "runs": self.lines })
     }
 }
+
+/// What the rest of the system may take of a core: timers and the kernel's own threads.
+const QUIET: f64 = 0.05;
 
 const CPU: &str = "server_cpu_us_per_req";
 

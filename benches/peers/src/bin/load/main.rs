@@ -49,12 +49,15 @@ struct Sample {
     at: Instant,
     server_cpu: Duration,
     own_cpu: Duration,
+    /// What all programs together had spent.
+    machine_cpu: Duration,
 }
 
 impl Sample {
     fn take(pids: &[u32]) -> io::Result<Self> {
         let own_cpu = procfs::cpu_time(&[std::process::id()])?;
-        Ok(Self { at: Instant::now(), server_cpu: procfs::cpu_time(pids)?, own_cpu })
+        let machine_cpu = procfs::machine_time()?;
+        Ok(Self { at: Instant::now(), server_cpu: procfs::cpu_time(pids)?, own_cpu, machine_cpu })
     }
 }
 

@@ -133,6 +133,7 @@ impl Load {
         let seconds = (last.at - first.at).as_secs_f64();
         let server = (last.server_cpu - first.server_cpu).as_secs_f64();
         let own = (last.own_cpu - first.own_cpu).as_secs_f64();
+        let machine = (last.machine_cpu - first.machine_cpu).as_secs_f64();
         let requests = self.requests as f64;
         Ok(json!({
             "mode": if flags.mode == Mode::Close { "close" } else { "keep-alive" },
@@ -146,6 +147,7 @@ impl Load {
             "server_cpu_us_per_req": of_server(&flags.pids, server * 1e6 / requests),
             "server_cpu_share": of_server(&flags.pids, server / seconds),
             "client_cpu_share": rounded(own / seconds),
+            "others_cpu_share": of_server(&flags.pids, (machine - server - own).max(0.0) / seconds),
             "errors": self.errors,
         }))
     }

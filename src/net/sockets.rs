@@ -1,0 +1,115 @@
+//! Where a manager's sockets and addresses come from: the system, or a simulation.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::net::resolve::{Deliver, Refused, Resolver};
+use crate::net::{Listener, Stream, Target, Udp};
+use crate::options::{ConnectOptions, ListenOptions};
+
+/// Opens sockets. Without the feature `sim` there is only the system, and this is nothing at all.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets {
+    #[cfg(feature = "sim")]
+    pub(crate) host: Option<crate::net::mem::Host>,
+}
+
+/// Looks names up for one manager.
+pub(crate) enum Names {
+    System(Resolver),
+    #[cfg(feature = "sim")]
+    Mem(crate::net::mem::MemNames),
+}
+
+impl Sockets {
+    /// Listens for streams at an address or a path.
+    pub(crate) fn listen(&self, target: Target<'_>, o: &ListenOptions) -> io::Result<Listener> {
+        #[cfg(feature = "sim")]
+        if let Some(host) = &self.host {
+            return match target {
+                Target::Inet(addr) => host.listen_tcp(addr, o),
+                Target::Unix(path) => host.listen_unix(path, o),
+                Target::Name { .. } => Err(io::ErrorKind::Unsupported.into()),
+            }
+            .map(|listener| Listener::Mem(Box::new(listener)));
+        }
+        match target {
+            Target::Inet(addr) => Listener::bind_tcp(addr, o),
+            #[cfg(unix)]
+            Target::Unix(path) => Listener::bind_unix(path, o),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Begins a TCP connection.
+    pub(crate) fn connect(&self, addr: SocketAddr, o: &ConnectOptions) -> io::Result<Stream> {
+        #[cfg(feature = "sim")]
+        if let Some(host) = &self.host {
+            return host.connect_tcp(addr, o).map(|stream| Stream::Mem(Box::new(stream)));
+        }
+        Stream::connect_tcp(addr, o)
+    }
+
+    /// Connects to a Unix socket.
+    pub(crate) fn connect_path(&self, path: &std::path::Path) -> io::Result<Stream> {
+        #[cfg(feature = "sim")]
+        if let Some(host) = &self.host {
+            return match host.connect_unix(path) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Err(io::ErrorKind::ConnectionRefused.into()),
+                connected => connected.map(|stream| Stream::Mem(Box::new(stream))),
+            };
+        }
+        #[cfg(unix)]
+        return Stream::connect_unix(path);
+        #[cfg(not(unix))]
+        Err(io::Error::new(io::ErrorKind::Unsupported, format!("no Unix sockets here: {}", path.display())))
+    }
+
+    pub(crate) fn bind_udp(&self, addr: SocketAddr, o: &ListenOptions) -> io::Result<Udp> {
+        #[cfg(feature = "sim")]
+        if let Some(host) = &self.host {
+            return host.bind_udp(addr).map(Udp::Mem);
+        }
+        Udp::bind(addr, o)
+    }
+
+    pub(crate) fn connect_udp(&self, addr: SocketAddr, o: &ConnectOptions) -> io::Result<Udp> {
+        #[cfg(feature = "sim")]
+        if let Some(host) = &self.host {
+            return host.connect_udp(addr, o).map(Udp::Mem);
+        }
+        Udp::connect(addr, o)
+    }
+
+    /// Looks names up, and gives each result to `deliver`.
+    pub(crate) fn names(&self, deliver: Deliver) -> Names {
+        #[cfg(feature = "sim")]
+        if let Some(host) = &self.host {
+            return Names::Mem(crate::net::mem::MemNames::new(host.sim().clone(), deliver));
+        }
+        Names::System(Resolver::new(deliver))
+    }
+}
+
+impl Names {
+    /// Looks the name up; the result comes with the ticket, which is never used twice.
+    pub(crate) fn resolve(&mut self, ticket: u64, host: &str, port: u16) -> Result<(), Refused> {
+        match self {
+            Self::System(resolver) => resolver.resolve(ticket, host, port),
+            #[cfg(feature = "sim")]
+            Self::Mem(names) => {
+                names.resolve(ticket, host, port);
+                Ok(())
+            }
+        }
+    }
+
+    /// Forgets a name.
+    pub(crate) fn cancel(&mut self, ticket: u64) {
+        match self {
+            Self::System(resolver) => resolver.cancel(ticket),
+            #[cfg(feature = "sim")]
+            Self::Mem(names) => names.cancel(ticket),
+        }
+    }
+}
