@@ -37,7 +37,7 @@ fn look_up_with<S>(
 ) {
     let send = manager.core.inbox.sender();
     let deliver = Arc::new(move |ticket, result| send(Command::Resolved { ticket, result }));
-    manager.core.names.resolver = Some(Resolver::with_lookup(Arc::new(lookup), deliver, DEADLINE));
+    manager.core.names.resolver = Some(net::Names::with_lookup(Arc::new(lookup), deliver));
 }
 
 /// A manager for which every name has these addresses.
