@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 
@@ -503,65 +502,18 @@ fn connect_options_reach_the_system() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = listener.local_addr().unwrap();
     let mut manager = manager();
-    let options = ConnectOptions::new(format!("tcp://{to}"))
-        .local_addr(([127, 0, 0, 3], 0))
-        .keepalive(ms(77_000))
-        .bind_device("lo");
+    let options = ConnectOptions::new(format!("tcp://{to}")).local_addr(([127, 0, 0, 3], 0)).bind_device("lo");
     let id = manager.net().connect(options, record).unwrap();
     until(&mut manager, "Connected", |m| m.state().count("Connected") == 1);
     let (_stream, from) = listener.accept().unwrap();
     assert_eq!(from.ip().to_string(), "127.0.0.3");
     assert_eq!(addr(&mut manager, id), from);
     assert_eq!(manager.net().remote_addr(id), Some(to));
-    let timers = tcp_timers();
-    assert!(matches!(timers.get(&(from, to)), Some((2, 70..=77))), "no keepalive timer of 77 s: {timers:?}");
-    // And without.
-    let id = manager.net().connect(ConnectOptions::new(format!("tcp://{to}")).keepalive(None), record).unwrap();
-    until(&mut manager, "Connected", |m| m.state().count("Connected") == 2);
-    let from = addr(&mut manager, id);
-    assert_eq!(tcp_timers().get(&(from, to)), Some(&(0, 0)));
     let options = ConnectOptions::new(format!("tcp://{to}")).bind_device("nosuch0");
     let id = manager.net().connect(options, record).unwrap();
     until(&mut manager, "its end", |m| m.state().end_of(id).is_some());
     let end = manager.state().end_of(id).unwrap();
     assert!(end.contains("bind_device") && end.contains(&format!("tcp://{to}")), "{end}");
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn accepted_connections_have_their_listeners_keepalive() {
-    let mut manager = manager();
-    for (keepalive, expected) in [(Some(ms(55_000)), 2), (None, 0)] {
-        let options = ListenOptions::new("tcp://127.0.0.1:0").keepalive(keepalive);
-        let id = manager.net().listen(options, record).unwrap();
-        let to = addr(&mut manager, id);
-        let stream = client(to);
-        let accepted = manager.state().count("Accepted");
-        until(&mut manager, "an accept", |m| m.state().count("Accepted") > accepted);
-        let timers = tcp_timers();
-        let (kind, seconds) = timers[&(to, stream.local_addr().unwrap())];
-        assert_eq!(kind, expected, "{keepalive:?}");
-        assert!(kind == 0 || (50..=55).contains(&seconds), "{seconds} s for {keepalive:?}");
-    }
-}
-
-/// The kind of timer that runs for each IPv4 connection (2: keepalive), and its seconds.
-#[cfg(target_os = "linux")]
-fn tcp_timers() -> HashMap<(SocketAddr, SocketAddr), (u8, u64)> {
-    fn address(text: &str) -> SocketAddr {
-        let (ip, port) = text.split_once(':').unwrap();
-        let ip = u32::from_str_radix(ip, 16).unwrap().to_ne_bytes();
-        (ip, u16::from_str_radix(port, 16).unwrap()).into()
-    }
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let rows = table.lines().skip(1).map(|row| {
-        let fields: Vec<&str> = row.split_whitespace().collect();
-        let (kind, jiffies) = fields[5].split_once(':').unwrap();
-        let seconds = u64::from_str_radix(jiffies, 16).unwrap() / 100;
-        let ends = (address(fields[1]), address(fields[2]));
-        (ends, (u8::from_str_radix(kind, 16).unwrap(), seconds))
-    });
-    rows.collect()
 }
 
 #[test]
