@@ -495,6 +495,76 @@ fn listen_options_reach_the_system() {
     }
 }
 
+#[test]
+fn a_restarted_server_gets_its_port_back_while_old_connections_linger() {
+    let mut manager = manager();
+    let id = manager.net().listen("tcp://127.0.0.1:0", |cx: &mut Ctx<'_, Log>, ev: Event<'_>| {
+        note(cx, &ev);
+        if let Event::Accepted { .. } = ev {
+            // The side that closes first is the one that lingers (TIME_WAIT), and that has the port.
+            cx.drain();
+        }
+    });
+    let id = id.unwrap();
+    let to = addr(&mut manager, id);
+    helper(move || read_all(&mut client(to))).wait(&mut manager, "the end");
+    until(&mut manager, "the end of the connection", |m| m.net().connection_count() == 1);
+    manager.net().close(id);
+    manager.poll(Some(ZERO)).unwrap();
+    let without = ListenOptions::new(format!("tcp://{to}")).reuse_address(false);
+    assert!(
+        manager.net().listen(without, record).unwrap_err().is_address_in_use(),
+        "nothing lingers: it proves nothing"
+    );
+    manager.net().listen(format!("tcp://{to}"), record).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_listeners_backlog_and_device_are_the_ones_it_was_given() {
+    let mut manager = manager();
+    let options = ListenOptions::new("tcp://127.0.0.1:0").backlog(2).bind_device("lo");
+    let id = manager.net().listen(options, record).unwrap();
+    let to = addr(&mut manager, id);
+    manager.net().pause_read(id);
+    let waiting: Vec<_> = (0..6).map_while(|_| TcpStream::connect_timeout(&to, ms(100)).ok()).collect();
+    assert_eq!(waiting.len(), 3, "Linux holds one more than it is told to");
+    manager.net().resume_read(id);
+    until(&mut manager, "the accepts", |m| m.stats().accepted >= 3);
+}
+
+#[test]
+fn a_listeners_limits_are_those_of_its_connections_and_of_no_other() {
+    let mut manager = manager();
+    let keeps = |cx: &mut Ctx<'_, Log>, ev: Event<'_>| {
+        note(cx, &ev);
+        if let Event::Data(data) = ev {
+            data.consume(0);
+        }
+    };
+    let strict = ListenOptions::new("tcp://127.0.0.1:0").limits(Limits::new().read_max(10));
+    let (strict, lax) =
+        (manager.net().listen(strict, keeps).unwrap(), manager.net().listen("tcp://127.0.0.1:0", keeps).unwrap());
+    let mut streams = [strict, lax].map(|id| client(addr(&mut manager, id)));
+    for stream in &mut streams {
+        stream.write_all(b"more than ten bytes").unwrap();
+    }
+    until(&mut manager, "the bytes", |m| m.stats().bytes_in == 38);
+    until(&mut manager, "an end", |m| m.state().count("Closed") == 1);
+    let ended = manager.state().who("Closed")[0];
+    assert_eq!(manager.state().end_of(ended), Some("Closed: too much input kept unread"));
+    let left: Vec<_> = manager.net().connections().into_iter().filter_map(|info| info.listener).collect();
+    assert_eq!(left, [lax]);
+    // The same for what is connected to.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tcp://{}", listener.local_addr().unwrap());
+    let id = manager.net().connect(ConnectOptions::new(url).limits(Limits::new().write_max(5)), record).unwrap();
+    assert_eq!(manager.net().send(id, b"12345"), Sent::Queued);
+    assert_eq!(manager.net().send(id, b"6"), Sent::Gone);
+    manager.poll(Some(ZERO)).unwrap();
+    assert_eq!(manager.state().end_of(id), Some("Closed: the peer reads too slowly"));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn connect_options_reach_the_system() {

@@ -313,7 +313,8 @@ impl<S> Manager<S> {
         core.reap(state);
         let hook = core.on_turn.take();
         dispatch::drop_user(state, core, hook);
-        core.on_panic = None;
+        let hook = core.on_panic.take();
+        dispatch::drop_user(state, core, hook);
     }
 }
 
