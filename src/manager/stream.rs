@@ -46,7 +46,8 @@ impl<S> Core<S> {
                 break;
             }
             let mut scratch = std::mem::take(&mut self.scratch);
-            let read = self.read(key, &mut scratch);
+            let room = budget.min(scratch.len());
+            let read = self.read(key, &mut scratch[..room]);
             if let Read::Bytes(n) = read {
                 budget = budget.saturating_sub(n);
                 self.take_in(state, key, &scratch[..n]);
