@@ -152,7 +152,7 @@ fn count_on(cx: &mut Cx<'_>) {
         match sent {
             Sent::Queued => {}
             Sent::High => return,
-            Sent::Gone | Sent::Invalid => break,
+            Sent::Full | Sent::Gone | Sent::Invalid => break,
         }
     }
     cx.net.finish(cx.conn, &[]);

@@ -179,6 +179,8 @@ impl Flags {
     pub(crate) const FULL: Self = Self(1 << 17);
     /// It was made elsewhere, where copies of it may live on.
     pub(crate) const TAKEN_OVER: Self = Self(1 << 18);
+    /// `Drained` is still to be told. What came meanwhile waits: a handler that was told `High` gets no input before it.
+    pub(crate) const DRAINED: Self = Self(1 << 19);
     /// We connected to the peer, not the peer to us.
     pub(crate) const OUTBOUND: Self = Self(1 << 14);
 
@@ -251,7 +253,7 @@ impl Conn {
 
     /// Input is delivered to the handler.
     pub(crate) fn takes_input(&self) -> bool {
-        !self.is_ending() && !self.flags.has(Flags::PAUSED | Flags::HIGH)
+        !self.is_ending() && !self.flags.has(Flags::PAUSED | Flags::HIGH | Flags::DRAINED)
     }
 
     pub(crate) fn queued(&self) -> usize {

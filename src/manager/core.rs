@@ -223,11 +223,14 @@ impl<S> Core<S> {
                 }
                 Notice::Start => self.start_connecting(state, key),
                 Notice::Drained => {
+                    let Some(conn) = self.conns.get_mut(key) else { continue };
+                    conn.flags.clear(Flags::DRAINED);
                     // Filled again since: another one will come.
-                    let again = |conn: &Conn| conn.flags.has(Flags::HIGH | Flags::FULL);
-                    if self.conns.get(key).is_some_and(|conn| !again(conn)) {
+                    if !conn.flags.has(Flags::HIGH | Flags::FULL) {
                         dispatch::call(state, self, key, Event::Drained);
                     }
+                    // Requests may be waiting behind the output.
+                    self.make_ready(key);
                 }
             }
         }

@@ -283,9 +283,9 @@ impl<S> Core<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         if queued <= conn.limits.write_low && conn.flags.has(Flags::HIGH) {
             conn.flags.clear(Flags::HIGH);
-            self.notify(key, Notice::Drained);
-            // Requests may be waiting behind the output.
-            self.make_ready(key);
+            if conn.flags.raise(Flags::DRAINED) {
+                self.notify(key, Notice::Drained);
+            }
         }
         self.settle(key);
     }

@@ -145,7 +145,9 @@ impl<S> Core<S> {
             }
         } else if conn.flags.has(Flags::FULL) {
             conn.flags.clear(Flags::FULL);
-            self.notify(key, Notice::Drained);
+            if conn.flags.raise(Flags::DRAINED) {
+                self.notify(key, Notice::Drained);
+            }
         }
     }
 }

@@ -465,12 +465,12 @@ impl World {
     /// The owner closes the socket.
     pub(super) fn close_end(&mut self, id: SockId) {
         let Some(end) = self.end(id) else { return };
-        if end.phase == Phase::Up && !end.backlog.is_empty() {
+        // Linux: closing a socket with unread input resets the connection, and what was not sent is lost.
+        let unread = !end.arrived.is_empty();
+        if end.phase == Phase::Up && !unread && !end.backlog.is_empty() {
             end.orphan = true;
             return self.unwatch(id);
         }
-        // Linux: closing a socket with unread input resets the connection, and what was not sent is lost.
-        let unread = !end.arrived.is_empty();
         let coming = end.wire.iter().any(|(_, seg)| matches!(seg, Seg::Data(_)));
         let shut = end.shut;
         let peer = if end.phase == Phase::Dead { None } else { end.peer };

@@ -1,0 +1,11 @@
+//! The loop's invariants (ARCHITECTURE.md) under simulated networks and faults, each scenario for many seeds.
+//!
+//! `SIM_SEEDS=10000 cargo test --release --features sim --test sim` runs more seeds than by default; `SIM_SEED=7 cargo test
+//! --features sim --test sim raw` runs one again, and `SIM_TRACE=1` prints what happens on its network.
+
+#![cfg(feature = "sim")]
+
+mod found;
+mod harness;
+mod life;
+mod raw;
