@@ -68,8 +68,6 @@ pub(crate) struct Core<S> {
     pub(crate) ready: VecDeque<u32>,
     /// Lifecycle events to deliver.
     pub(crate) notices: VecDeque<(Key, Notice)>,
-    /// The stream whose input is being used.
-    pub(crate) serving: Option<Key>,
     /// Connections with output to flush.
     pub(crate) dirty: Vec<Key>,
     /// Connections to close at the end of the turn.
@@ -151,11 +149,8 @@ impl<S> Core<S> {
         self.queue(key, |output| output.push_shared(bytes))
     }
 
-    /// Has a connection flushed in this turn. The one that is served now is flushed anyway, when its input is used up.
+    /// Has a connection flushed at the end of this turn.
     pub(crate) fn mark_dirty(&mut self, key: Key) {
-        if self.serving == Some(key) {
-            return;
-        }
         if self.conns.get_mut(key).is_some_and(|conn| conn.flags.raise(Flags::DIRTY)) {
             self.dirty.push(key);
         }
@@ -189,7 +184,7 @@ impl<S> Core<S> {
         }
         write(output);
         let high = output.len() > conn.limits.write_high;
-        if self.serving != Some(key) && conn.flags.raise(Flags::DIRTY) {
+        if conn.flags.raise(Flags::DIRTY) {
             self.dirty.push(key);
         }
         if high && conn.flags.raise(Flags::HIGH) {
