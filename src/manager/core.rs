@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::buf::Pool;
+use crate::buf::{Pool, WriteBuf};
 use crate::event::{CloseReason, Event, Sent};
 use crate::id::{Key, Table};
 use crate::net::Sockets;
@@ -158,7 +158,18 @@ impl<S> Core<S> {
 
     /// Appends to a stream's output and says how full it is now.
     #[inline]
-    pub(crate) fn queue(&mut self, key: Key, write: impl FnOnce(&mut crate::buf::WriteBuf)) -> Sent {
+    pub(crate) fn queue(&mut self, key: Key, write: impl FnOnce(&mut WriteBuf)) -> Sent {
+        self.queue_up_to(key, true, write)
+    }
+
+    /// As [`queue`](Self::queue), for the end of a message whose beginning was admitted: that has no cap.
+    #[inline]
+    pub(crate) fn queue_end(&mut self, key: Key, write: impl FnOnce(&mut WriteBuf)) -> Sent {
+        self.queue_up_to(key, false, write)
+    }
+
+    #[inline]
+    fn queue_up_to(&mut self, key: Key, capped: bool, write: impl FnOnce(&mut WriteBuf)) -> Sent {
         let Some(conn) = self.conns.get_mut(key) else { return Sent::Gone };
         if !conn.takes_output() {
             return Sent::Gone;
@@ -166,7 +177,7 @@ impl<S> Core<S> {
         let pool = &mut self.pool;
         let output = conn.output.get_or_insert_with(|| pool.take_write());
         // Looked at before the write: one message larger than the cap is no slow consumer.
-        if output.len() >= conn.limits.write_max {
+        if capped && output.len() >= conn.limits.write_max {
             self.stats.slow_consumers += 1;
             self.close(key, CloseReason::SlowConsumer);
             return Sent::Gone;
