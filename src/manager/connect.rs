@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::error::{Error, Kind, Result};
+#[cfg(feature = "http")]
+use crate::error::Kind;
+use crate::error::{Error, Result};
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
 use crate::net::{self, Happy, Step, Stream, Target, Transport, Url, connect_error, order, resolve_error};

@@ -130,6 +130,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Stream => self.core.send(id.0, bytes),
             Carrier::Datagrams => self.core.send_datagram(id.0, None, bytes),
+            #[cfg(feature = "http")]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -140,6 +141,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Stream => self.core.send_shared(id.0, bytes),
             Carrier::Datagrams => self.core.send_datagram(id.0, None, &bytes),
+            #[cfg(feature = "http")]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -151,7 +153,9 @@ impl<S> Net<'_, S> {
     pub fn send_to(&mut self, id: ConnId, to: SocketAddr, datagram: &[u8]) -> Sent {
         match self.core.carrier(id.0) {
             Carrier::Datagrams => self.core.send_datagram(id.0, Some(to), datagram),
-            Carrier::Stream | Carrier::Protocol => Sent::Invalid,
+            Carrier::Stream => Sent::Invalid,
+            #[cfg(feature = "http")]
+            Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
     }
@@ -253,6 +257,7 @@ enum Carrier {
     Stream,
     Datagrams,
     /// Bytes belong to a protocol.
+    #[cfg(feature = "http")]
     Protocol,
     None,
 }
