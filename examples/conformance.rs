@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use vansire::http::sse;
-use vansire::{ConnMap, Ctx, Event, Limits, ListenOptions, Manager, Sent, http};
+use vansire::http::{Params, Router, sse};
+use vansire::{ConnMap, Ctx, Event, Handler, Limits, ListenOptions, Manager, Sent, http};
 
 /// Larger than any body of the scripts but those that should be refused.
 const BODY_MAX: usize = 16 * 1024 * 1024;
@@ -56,7 +56,7 @@ fn serve(options: Options) -> vansire::Result<()> {
     if let Some(address) = options.http {
         let url = ListenOptions::new(format!("http://{address}"));
         let listener =
-            if options.echo { manager.net().listen(url, echo)? } else { manager.net().listen(url, routes)? };
+            if options.echo { manager.net().listen(url, echo)? } else { manager.net().listen(url, routes()?)? };
         if address.ends_with(":0")
             && let Some(bound) = manager.net().local_addr(listener)
         {
@@ -86,41 +86,55 @@ fn reply_with_body(cx: &mut Cx<'_>, request: &http::Request<'_>) {
     cx.reply(http::Response::new(200).content_type(content_type).body(request.body()));
 }
 
-fn routes(cx: &mut Cx<'_>, ev: Event<'_>) {
-    match ev {
-        Event::HttpRequest(request) => route(cx, request),
-        Event::Drained => count_on(cx),
-        Event::Closed(_) => drop(cx.state.counting.remove(cx.conn)),
-        _ => {}
-    }
-}
-
-fn route(cx: &mut Cx<'_>, request: &http::Request<'_>) {
-    let mut segments = request.raw_path().split('/').skip(1);
-    match (segments.next(), segments.next().map(str::parse), segments.next()) {
-        (Some(""), None, _) => drop(cx.reply(http::Response::text(200, "vansire\n"))),
-        (Some("echo"), None, _) => reply_with_body(cx, request),
-        (Some("headers"), None, _) => drop(cx.reply(http::Response::json(200, &headers_as_json(request)))),
-        (Some("redirect"), None, _) => drop(cx.reply(http::Response::new(302).header("Location", "/"))),
-        (Some("sse"), None, _) => send_events(cx),
-        (Some("bytes"), Some(Ok(n)), None) if n <= BODY_MAX => {
+fn routes() -> vansire::Result<impl Handler<App>> {
+    Router::<App>::new()
+        .get("/", |cx, _, _| {
+            cx.reply(http::Response::text(200, "vansire\n"));
+        })
+        .any("/echo", |cx, request, _| reply_with_body(cx, request))
+        .get("/headers", |cx, request, _| {
+            cx.reply(http::Response::json(200, &headers_as_json(request)));
+        })
+        .get("/redirect", |cx, _, _| {
+            cx.reply(http::Response::new(302).header("Location", "/"));
+        })
+        .get("/sse", |cx, _, _| send_events(cx))
+        .get("/bytes/:n", |cx, _, params| {
+            let Some(n) = number(params).filter(|&n| n <= BODY_MAX) else { return not_found(cx) };
             let bytes: Vec<u8> = (0..n).map(|i| (i % 251) as u8).collect();
             cx.reply(http::Response::new(200).content_type("application/octet-stream").shared(bytes.into()));
-        }
-        (Some("chunked"), Some(Ok(n)), None) => {
+        })
+        .get("/chunked/:n", |cx, _, params| {
+            let Some(end) = number(params) else { return not_found(cx) };
             cx.net.start(cx.conn, http::Response::new(200));
-            cx.state.counting.insert(cx.conn, Counting { next: 0, end: n });
+            cx.state.counting.insert(cx.conn, Counting { next: 0, end });
             count_on(cx);
-        }
-        (Some("status"), Some(Ok(status @ 200..=599)), None) => drop(cx.reply(http::Response::new(status as u16))),
-        (Some("slow"), Some(Ok(ms)), None) => {
+        })
+        .any("/status/:n", |cx, _, params| match number(params) {
+            Some(status @ 200..=599) => drop(cx.reply(http::Response::new(status as u16))),
+            _ => not_found(cx),
+        })
+        .get("/slow/:n", |cx, _, params| {
+            let Some(ms) = number(params) else { return not_found(cx) };
             let Some(later) = cx.defer() else { return };
             cx.timer_after(Duration::from_millis(ms as u64), move |cx| {
                 cx.net.reply(later, http::Response::text(200, "slow"));
             });
-        }
-        _ => drop(cx.reply(http::Response::text(404, "Not here.\n"))),
-    }
+        })
+        .otherwise(|cx, ev| match ev {
+            Event::Drained => count_on(cx),
+            Event::Closed(_) => drop(cx.state.counting.remove(cx.conn)),
+            _ => {}
+        })
+        .into_handler()
+}
+
+fn number(params: &Params<'_>) -> Option<usize> {
+    params.raw("n")?.parse().ok()
+}
+
+fn not_found(cx: &mut Cx<'_>) {
+    cx.reply(http::Response::text(404, "Not here.\n"));
 }
 
 /// A reply that counts its own chunks.
@@ -138,7 +152,7 @@ fn count_on(cx: &mut Cx<'_>) {
         match sent {
             Sent::Queued => {}
             Sent::High => return,
-            Sent::Gone | Sent::Invalid => break,
+            Sent::Full | Sent::Gone | Sent::Invalid => break,
         }
     }
     cx.net.finish(cx.conn, &[]);

@@ -47,6 +47,7 @@ mod wont_compile;
 pub mod http {
     //! HTTP/1.1: requests, responses, routing.
     pub use crate::manager::http::{Body, ReplyId};
+    pub use crate::manager::router::{Params, Router};
     pub use crate::proto::http::*;
 }
 

@@ -287,6 +287,9 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 /// No duration is longer, so that adding one to the time of day never overflows.
 const DURATION_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
+/// The shortest window over which a rate is measured.
+const RATE_GRACE_MIN: Duration = Duration::from_millis(100);
+
 limits! {
     /// Connections of the manager, listeners included. Above it none can be opened, and those that come wait with the
     /// system. Default: 100,000.
@@ -321,7 +324,7 @@ limits! {
     linger_timeout: Duration = Duration::from_secs(2);
     /// Bytes per second that a peer must send or take while a message is under way; 0 lets it dawdle. Default: 100.
     rate_floor: u32 = 100;
-    /// The time over which `rate_floor` is asked for. Default: 10 s. For what a peer takes it is six times as long: the
+    /// The time over which `rate_floor` is asked for, at least 100 ms. Default: 10 s. For what a peer takes it is six times as long: the
     /// system's buffers hide the progress of a slow reader.
     rate_grace: Duration = Duration::from_secs(10);
     /// Bytes of an HTTP head, request line and headers together; above it the answer is 431. Default: 16 KiB; never more
@@ -371,6 +374,8 @@ impl Limits {
         self.write_high = self.write_high.clamp(1, self.write_max);
         self.write_low = self.write_low.min(self.write_high);
         self.requests_max = self.requests_max.map(|requests| requests.max(1));
+        // A window of no length would be over again at once, for ever.
+        self.rate_grace = self.rate_grace.max(RATE_GRACE_MIN);
         for duration in [
             &mut self.connect_timeout,
             &mut self.resolve_timeout,

@@ -265,6 +265,20 @@ fn the_floor_holds_for_windows_shorter_than_a_second() {
 }
 
 #[test]
+fn a_window_of_no_length_does_not_spin() {
+    let mut server = serve_within(Limits::new().rate_grace(Duration::ZERO).rate_floor(0), ending);
+    let mut client = server.connect();
+    server.send(&mut client, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab");
+    server.settle();
+    let turns = server.manager.stats().turns;
+    for _ in 0..10 {
+        server.advance(Duration::from_millis(10));
+    }
+    assert!(server.manager.next_deadline().is_some_and(|at| at > server.net().now()));
+    assert!(server.manager.stats().turns - turns < 50);
+}
+
+#[test]
 fn a_floor_of_zero_lets_a_body_dawdle() {
     let mut server = serve_within(Limits::new().rate_floor(0), ending);
     let mut client = server.connect();

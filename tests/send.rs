@@ -289,7 +289,7 @@ fn d7_six_megabytes_pass_a_reader_that_pauses_and_the_loop_is_idle_meanwhile() {
         stream.shutdown(Shutdown::Write).unwrap();
         read_all(&mut stream)
     });
-    let thread = process::this_thread();
+    let time = process::CpuTime::of(&process::this_thread());
     let mut breaks = 0;
     while manager.state().got.len() < TOTAL {
         until(&mut manager, "a pause or the end", |m| m.state().conn.is_some() || m.state().got.len() == TOTAL);
@@ -301,9 +301,9 @@ fn d7_six_megabytes_pass_a_reader_that_pauses_and_the_loop_is_idle_meanwhile() {
             assert!(Instant::now() < end, "{quiet} turns in 20 ms, while paused");
             quiet = common::poll_for(&mut manager, ms(20));
         }
-        let (before, len) = (process::cpu_time(&thread), manager.state().got.len());
+        let (before, len) = (time.get(), manager.state().got.len());
         let turns = common::poll_for(&mut manager, ms(30));
-        let busy = process::cpu_time(&thread) - before;
+        let busy = time.get() - before;
         assert!(turns <= 2 && busy < ms(10), "{turns} turns and {busy:?} of processor time in 30 ms of pause");
         assert_eq!(manager.state().got.len(), len, "paused, and told of data");
         breaks += 1;

@@ -51,13 +51,15 @@ pub(super) fn serve(config: &Config) -> Result<()> {
     }
     let listeners = manager.net().connections();
     for listener in listeners.iter().filter_map(Listener::of) {
-        manager.state().note(Level::Info, || format!("listening on {} - reachable from: {}", listener.url, listener.reach));
+        manager
+            .state()
+            .note(Level::Info, || format!("listening on {} - reachable from: {}", listener.url, listener.reach));
     }
     let result = manager.run();
     let stats = manager.stats();
-    manager.state().note(Level::Info, || {
-        format!("stopped: {} requests on {} connections", stats.http_requests, stats.accepted)
-    });
+    manager
+        .state()
+        .note(Level::Info, || format!("stopped: {} requests on {} connections", stats.http_requests, stats.accepted));
     result
 }
 

@@ -36,6 +36,7 @@ impl WriteBuf {
     }
 
     /// The flat tail, for encoders to append to.
+    #[cfg(feature = "http")]
     pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.tail
     }

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::buf::{ReadBuf, WriteBuf};
-use crate::event::{CloseReason, Deadline};
+use crate::event::CloseReason;
+#[cfg(feature = "http")]
+use crate::event::Deadline;
 use crate::id::ConnId;
 use crate::net::{Address, Listener, Stream, Udp};
 use crate::options::{Limits, ListenOptions};
@@ -120,19 +122,17 @@ pub(crate) enum Due {
     Output,
 }
 
+#[cfg(feature = "http")]
 impl Due {
+    /// What is told when the deadline has passed.
     pub(crate) fn deadline(self) -> Option<Deadline> {
         match self {
             Due::Nothing | Due::Retry | Due::Linger => None,
             Due::Connect => Some(Deadline::Connect),
             Due::Drain => Some(Deadline::Drain),
-            #[cfg(feature = "http")]
             Due::Head => Some(Deadline::Head),
-            #[cfg(feature = "http")]
             Due::Idle => Some(Deadline::Idle),
-            #[cfg(feature = "http")]
             Due::Reply => Some(Deadline::Reply),
-            #[cfg(feature = "http")]
             Due::Rate | Due::Output => Some(Deadline::Rate),
         }
     }
@@ -285,6 +285,7 @@ impl Conn {
         }
     }
 
+    #[cfg(feature = "http")]
     pub(crate) fn has_input(&self) -> bool {
         self.input.as_ref().is_some_and(|input| !input.is_empty())
     }

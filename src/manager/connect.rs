@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::error::{Error, Kind, Result};
+#[cfg(feature = "http")]
+use crate::error::Kind;
+use crate::error::{Error, Result};
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
 use crate::net::{self, Happy, Step, Stream, Target, Transport, Url, connect_error, order, resolve_error};
@@ -117,7 +119,10 @@ impl<S> Core<S> {
 
     /// Looks the name up, or goes straight to the address.
     pub(crate) fn start_connecting(&mut self, state: &mut S, key: Key) {
-        dispatch::call(state, self, key, Event::Opened);
+        // Mail may have come first.
+        if self.conns.get(key).is_some_and(|conn| !conn.flags.has(Flags::OPENED)) {
+            dispatch::call(state, self, key, Event::Opened);
+        }
         let resolve_until = match self.conns.get(key) {
             Some(conn) => self.now.after(conn.limits.resolve_timeout).min(conn.deadline),
             None => return,
@@ -376,3 +381,6 @@ impl<S> Core<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

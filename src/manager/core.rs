@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::buf::Pool;
+use crate::buf::{Pool, WriteBuf};
 use crate::event::{CloseReason, Event, Sent};
 use crate::id::{Key, Table};
 use crate::net::Sockets;
@@ -68,8 +68,6 @@ pub(crate) struct Core<S> {
     pub(crate) ready: VecDeque<u32>,
     /// Lifecycle events to deliver.
     pub(crate) notices: VecDeque<(Key, Notice)>,
-    /// The stream whose input is being used.
-    pub(crate) serving: Option<Key>,
     /// Connections with output to flush.
     pub(crate) dirty: Vec<Key>,
     /// Connections to close at the end of the turn.
@@ -136,9 +134,10 @@ impl<S> Core<S> {
     /// Puts a connection into the ready queue, once.
     pub(crate) fn make_ready(&mut self, key: Key) {
         if let Some(conn) = self.conns.get_mut(key)
-            && conn.flags.raise(Flags::QUEUED) {
-                self.ready.push_back(key.index() as u32);
-            }
+            && conn.flags.raise(Flags::QUEUED)
+        {
+            self.ready.push_back(key.index() as u32);
+        }
     }
 
     /// Queues bytes for a stream's peer.
@@ -150,11 +149,8 @@ impl<S> Core<S> {
         self.queue(key, |output| output.push_shared(bytes))
     }
 
-    /// Has a connection flushed in this turn. The one that is served now is flushed anyway, when its input is used up.
+    /// Has a connection flushed at the end of this turn.
     pub(crate) fn mark_dirty(&mut self, key: Key) {
-        if self.serving == Some(key) {
-            return;
-        }
         if self.conns.get_mut(key).is_some_and(|conn| conn.flags.raise(Flags::DIRTY)) {
             self.dirty.push(key);
         }
@@ -162,7 +158,18 @@ impl<S> Core<S> {
 
     /// Appends to a stream's output and says how full it is now.
     #[inline]
-    pub(crate) fn queue(&mut self, key: Key, write: impl FnOnce(&mut crate::buf::WriteBuf)) -> Sent {
+    pub(crate) fn queue(&mut self, key: Key, write: impl FnOnce(&mut WriteBuf)) -> Sent {
+        self.queue_up_to(key, true, write)
+    }
+
+    /// As [`queue`](Self::queue), for the end of a message whose beginning was admitted: that has no cap.
+    #[inline]
+    pub(crate) fn queue_end(&mut self, key: Key, write: impl FnOnce(&mut WriteBuf)) -> Sent {
+        self.queue_up_to(key, false, write)
+    }
+
+    #[inline]
+    fn queue_up_to(&mut self, key: Key, capped: bool, write: impl FnOnce(&mut WriteBuf)) -> Sent {
         let Some(conn) = self.conns.get_mut(key) else { return Sent::Gone };
         if !conn.takes_output() {
             return Sent::Gone;
@@ -170,14 +177,14 @@ impl<S> Core<S> {
         let pool = &mut self.pool;
         let output = conn.output.get_or_insert_with(|| pool.take_write());
         // Looked at before the write: one message larger than the cap is no slow consumer.
-        if output.len() >= conn.limits.write_max {
+        if capped && output.len() >= conn.limits.write_max {
             self.stats.slow_consumers += 1;
             self.close(key, CloseReason::SlowConsumer);
             return Sent::Gone;
         }
         write(output);
         let high = output.len() > conn.limits.write_high;
-        if self.serving != Some(key) && conn.flags.raise(Flags::DIRTY) {
+        if conn.flags.raise(Flags::DIRTY) {
             self.dirty.push(key);
         }
         if high && conn.flags.raise(Flags::HIGH) {

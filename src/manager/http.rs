@@ -284,7 +284,8 @@ impl<S> Core<S> {
         http.bits.choosing = true;
         http.body = None;
         self.stats.http_requests += 1;
-        dispatch::call(state, self, key, Event::HttpHead(&Request::new(*head, &[], remote)));
+        let mut request = Request::new(*head, &[], remote);
+        dispatch::call(state, self, key, Event::HttpHead(&request));
 
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else { return 0 };
         let is_paused = conn.flags.has(Flags::PAUSED);
@@ -311,7 +312,8 @@ impl<S> Core<S> {
         let is_plain = len == Some(0) || matches!(choice, Choice::Collect(_));
         if is_plain && !is_paused && !http.bits.body_pending {
             let len = len.unwrap_or(0) as usize;
-            self.complete(state, key, &Request::new(*head, &rest[..len], remote));
+            request.set_body(&rest[..len]);
+            self.complete(state, key, &request);
             return len;
         }
         let room = match (choice, len) {

@@ -11,6 +11,8 @@ mod handlers;
 pub(crate) mod http;
 mod info;
 mod net;
+#[cfg(feature = "http")]
+pub(crate) mod router;
 mod run;
 #[cfg(feature = "signals")]
 mod signals;
@@ -161,7 +163,6 @@ impl Builder {
             scratch: vec![0; stream::SCRATCH_LEN.max(limits.datagram_max)],
             ready: VecDeque::new(),
             notices: VecDeque::new(),
-            serving: None,
             dirty: Vec::new(),
             closing: Vec::new(),
             stop: Stop::Running,

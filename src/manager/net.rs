@@ -130,6 +130,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Stream => self.core.send(id.0, bytes),
             Carrier::Datagrams => self.core.send_datagram(id.0, None, bytes),
+            #[cfg(feature = "http")]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -140,6 +141,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Stream => self.core.send_shared(id.0, bytes),
             Carrier::Datagrams => self.core.send_datagram(id.0, None, &bytes),
+            #[cfg(feature = "http")]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -151,7 +153,9 @@ impl<S> Net<'_, S> {
     pub fn send_to(&mut self, id: ConnId, to: SocketAddr, datagram: &[u8]) -> Sent {
         match self.core.carrier(id.0) {
             Carrier::Datagrams => self.core.send_datagram(id.0, Some(to), datagram),
-            Carrier::Stream | Carrier::Protocol => Sent::Invalid,
+            Carrier::Stream => Sent::Invalid,
+            #[cfg(feature = "http")]
+            Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
     }
@@ -166,10 +170,11 @@ impl<S> Net<'_, S> {
     /// Goes on reading.
     pub fn resume_read(&mut self, id: ConnId) {
         if let Some(conn) = self.core.conns.get_mut(id.0)
-            && conn.flags.has(Flags::PAUSED) {
-                conn.flags.clear(Flags::PAUSED);
-                self.core.make_ready(id.0);
-            }
+            && conn.flags.has(Flags::PAUSED)
+        {
+            conn.flags.clear(Flags::PAUSED);
+            self.core.make_ready(id.0);
+        }
     }
 
     /// Sends what is queued, then closes. Nothing more is delivered to the handler but `Closed`; nothing more is sent.
@@ -252,6 +257,7 @@ enum Carrier {
     Stream,
     Datagrams,
     /// Bytes belong to a protocol.
+    #[cfg(feature = "http")]
     Protocol,
     None,
 }
@@ -361,9 +367,10 @@ impl<S> Core<S> {
         let old = std::mem::replace(&mut conn.handler, handler);
         self.release_handler(old);
         if let Some(Conn { io: Io::Listener(listening), .. }) = self.conns.get_mut(key)
-            && let Maker::Factory(factory) = std::mem::replace(&mut listening.handlers, Maker::Shared) {
-                self.release_handler(factory);
-            }
+            && let Maker::Factory(factory) = std::mem::replace(&mut listening.handlers, Maker::Shared)
+        {
+            self.release_handler(factory);
+        }
         true
     }
 

@@ -19,7 +19,10 @@ impl<S> Manager<S> {
     pub fn run(&mut self) -> Result<()> {
         #[cfg(feature = "signals")]
         let _watching = self.core.watch_signals()?;
-        while !self.poll(None)?.stop {}
+        // Asked already, it does not wait to be told again.
+        while matches!(self.core.stop, Stop::Running | Stop::Closed) {
+            self.poll(None)?;
+        }
         let within = self.core.limits.drain_timeout;
         self.shutdown(within)
     }

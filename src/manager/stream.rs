@@ -31,9 +31,11 @@ impl<S> Core<S> {
         if conn.flags.has(Flags::LINGERING) {
             return self.discard_input(key);
         }
-        self.serving = Some(key);
+        if conn.output.is_some() && conn.flags.has(Flags::WRITABLE) {
+            self.mark_dirty(key);
+        }
         // What was left for want of a turn or a reply comes before anything new.
-        if conn.flags.has(Flags::BACKLOG) && conn.takes_input() {
+        if self.conns.get(key).is_some_and(|conn| conn.flags.has(Flags::BACKLOG) && conn.takes_input()) {
             self.parse_kept(state, key);
         }
         let mut budget = self.conns.get(key).map_or(0, |conn| conn.limits.turn_bytes);
@@ -44,7 +46,8 @@ impl<S> Core<S> {
                 break;
             }
             let mut scratch = std::mem::take(&mut self.scratch);
-            let read = self.read(key, &mut scratch);
+            let room = budget.min(scratch.len());
+            let read = self.read(key, &mut scratch[..room]);
             if let Read::Bytes(n) = read {
                 budget = budget.saturating_sub(n);
                 self.take_in(state, key, &scratch[..n]);
@@ -56,9 +59,7 @@ impl<S> Core<S> {
                 Read::Failed(kind) => self.close(key, CloseReason::Reset(kind)),
             }
         }
-        self.serving = None;
-        // What it answered leaves now, while it is in the cache. What others send to it leaves at the end of the turn.
-        self.flush(key);
+        self.settle(key);
         self.check_hang_up(key);
     }
 
@@ -369,12 +370,14 @@ impl Conn {
 
     /// Nothing has come that was not used, so closing resets nothing.
     fn is_at_rest(&self) -> bool {
-        let quiet = !self.has_input() && !self.flags.has(Flags::READABLE | Flags::READ_CLOSED);
         match &self.proto {
             // A raw peer may send at any time.
             Proto::Raw => false,
             #[cfg(feature = "http")]
-            Proto::Http(http) => quiet && http.is_at_rest(),
+            Proto::Http(http) => {
+                let quiet = !self.has_input() && !self.flags.has(Flags::READABLE | Flags::READ_CLOSED);
+                quiet && http.is_at_rest()
+            }
         }
     }
 }

@@ -194,9 +194,10 @@ impl Shared {
 
     fn wake(&self) -> Result<()> {
         if !self.woken.swap(true, Ordering::AcqRel)
-            && let Some(waker) = &self.waker {
-                return waker.wake().map_err(|e| Error::io("cannot wake the loop", e));
-            }
+            && let Some(waker) = &self.waker
+        {
+            return waker.wake().map_err(|e| Error::io("cannot wake the loop", e));
+        }
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The `Date` header, made once per second.
 
+use std::io::Write;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Clock, Moment};
@@ -20,10 +21,9 @@ impl DateCache {
     pub(crate) fn get(&mut self, now: Moment, clock: &Clock) -> &[u8; 29] {
         if now >= self.good_until {
             let wall = clock.wall();
-            let text = httpdate::fmt_http_date(UNIX_EPOCH + wall.min(YEAR_9999));
-            if let Ok(text) = text.as_bytes().try_into() {
-                self.text = text;
-            }
+            let date = httpdate::HttpDate::from(UNIX_EPOCH + wall.min(YEAR_9999));
+            // Into the text itself: not even one request in a second allocates. It always fits.
+            let _ = write!(&mut self.text[..], "{date}");
             self.good_until = now.after(Duration::from_nanos(u64::from(1_000_000_000 - wall.subsec_nanos())));
         }
         &self.text

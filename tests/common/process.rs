@@ -1,6 +1,8 @@
 //! Tests in a process of their own, and what the system tells of a process.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::FileExt;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -132,8 +134,18 @@ pub(crate) fn voluntary_switches(thread: &str) -> u64 {
     line.trim().parse().unwrap()
 }
 
-/// The processor time that a thread has used.
-pub(crate) fn cpu_time(thread: &str) -> Duration {
-    let stat = std::fs::read_to_string(format!("{thread}/schedstat")).unwrap();
-    Duration::from_nanos(stat.split_whitespace().next().unwrap().parse().unwrap())
+/// The processor time that a thread has used. Needs no further descriptor to be read.
+pub(crate) struct CpuTime(File);
+
+impl CpuTime {
+    pub(crate) fn of(thread: &str) -> Self {
+        Self(File::open(format!("{thread}/schedstat")).unwrap())
+    }
+
+    pub(crate) fn get(&self) -> Duration {
+        let mut text = [0; 100];
+        let len = self.0.read_at(&mut text, 0).unwrap();
+        let text = std::str::from_utf8(&text[..len]).unwrap();
+        Duration::from_nanos(text.split_whitespace().next().unwrap().parse().unwrap())
+    }
 }

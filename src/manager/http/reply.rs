@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::buf::WriteBuf;
 use crate::event::Sent;
 use crate::id::{ConnId, Key};
 use crate::manager::conn::{Due, Flags};
@@ -62,13 +63,13 @@ impl<S> Net<'_, S> {
     /// Writes a piece of a reply that was begun with [`start`](Self::start). An empty piece is nothing.
     pub fn write(&mut self, to: impl Into<ReplyId>, bytes: &[u8]) -> Sent {
         let to = to.into();
-        self.core.write_piece(to, bytes.len(), |core, key| core.send(key, bytes))
+        self.core.write_piece(to, bytes.len(), |output| output.push(bytes))
     }
 
     /// As [`write`](Self::write), without copying.
     pub fn write_shared(&mut self, to: impl Into<ReplyId>, bytes: Bytes) -> Sent {
         let to = to.into();
-        self.core.write_piece(to, bytes.len(), |core, key| core.send_shared(key, bytes))
+        self.core.write_piece(to, bytes.len(), |output| output.push_shared(bytes))
     }
 
     /// Ends a reply that was begun with [`start`](Self::start), with trailers (`&[]` for none), which HTTP/1.0 and HEAD
@@ -85,20 +86,16 @@ impl<S> Core<S> {
         if matches!(response.status(), 100..=199) {
             return self.interim_reply(key, seq, response);
         }
-        let mut shared = None;
-        let sent = self.begin_reply(key, seq, |out, to| {
-            let (encoded, body) = encode::encode_reply(out, response, to).ok()?;
-            shared = body;
+        let sent = self.begin_reply(key, seq, |output, to| {
+            let (encoded, body) = encode::encode_reply(output.tail(), response, to).ok()?;
+            if let Some(body) = body {
+                output.push_shared(body);
+            }
             Some((encoded.keep_alive, Reply::Done))
         });
-        if !sent.is_queued() {
-            return sent;
+        if sent.is_queued() {
+            self.end_reply(key);
         }
-        let sent = match shared {
-            Some(body) => self.send_shared(key, body),
-            None => sent,
-        };
-        self.end_reply(key);
         sent
     }
 
@@ -139,7 +136,7 @@ impl<S> Core<S> {
         &mut self,
         key: Key,
         seq: u32,
-        encode: impl FnOnce(&mut Vec<u8>, &ReplyTo<'_>) -> Option<(bool, Reply)>,
+        encode: impl FnOnce(&mut WriteBuf, &ReplyTo<'_>) -> Option<(bool, Reply)>,
     ) -> Sent {
         let date = *self.date.get(self.now, &self.clock);
         let goes_on = self.stop == Stop::Running;
@@ -155,7 +152,7 @@ impl<S> Core<S> {
             date: &date,
         };
         let mut begun = None;
-        let sent = self.queue(key, |output| begun = encode(output.tail(), &to));
+        let sent = self.queue(key, |output| begun = encode(output, &to));
         match (begun, self.http_mut(key)) {
             (Some((keep_alive, reply)), Some(http)) if sent.is_queued() => {
                 http.bits.keep_alive = keep_alive;
@@ -201,8 +198,9 @@ impl<S> Core<S> {
     fn start(&mut self, to: ReplyId, response: &Response<'_>) -> Sent {
         // What has no body cannot be streamed, whatever the method.
         let has_body = !matches!(response.status(), 100..=199 | 204 | 205 | 304);
-        self.begin_reply(to.conn.0, to.seq, |out, ask| {
-            let encoded = has_body.then(|| encode::encode_head(out, response, ask, Framing::Chunked).ok())??;
+        self.begin_reply(to.conn.0, to.seq, |output, ask| {
+            let encoded =
+                has_body.then(|| encode::encode_head(output.tail(), response, ask, Framing::Chunked).ok())??;
             let reply = match encoded.framing {
                 Some(Framing::Chunked) => Reply::Chunked,
                 Some(Framing::Length(_) | Framing::UntilClose) => Reply::UntilClose,
@@ -219,7 +217,7 @@ impl<S> Core<S> {
         }
     }
 
-    fn write_piece(&mut self, to: ReplyId, len: usize, write: impl FnOnce(&mut Self, Key) -> Sent) -> Sent {
+    fn write_piece(&mut self, to: ReplyId, len: usize, write: impl FnOnce(&mut WriteBuf)) -> Sent {
         let key = to.conn.0;
         let reply = match self.stream_of(to) {
             Ok(reply) => reply,
@@ -235,17 +233,14 @@ impl<S> Core<S> {
             // An empty chunk would end the body.
             return Sent::Queued;
         }
-        if reply == Reply::Chunked {
-            let sent = self.queue(key, |output| encode::put_chunk_prefix(output.tail(), len));
-            if !sent.is_queued() {
-                return sent;
+        self.queue(key, |output| {
+            if reply != Reply::Chunked {
+                return write(output);
             }
-        }
-        let mut sent = write(self, key);
-        if reply == Reply::Chunked && sent.is_queued() {
-            sent = self.send(key, encode::CHUNK_SUFFIX);
-        }
-        sent
+            encode::put_chunk_prefix(output.tail(), len);
+            write(output);
+            output.push(encode::CHUNK_SUFFIX);
+        })
     }
 
     fn finish(&mut self, to: ReplyId, trailers: &[(&str, &str)]) -> Sent {
@@ -258,7 +253,7 @@ impl<S> Core<S> {
             return Sent::Invalid;
         }
         let sent = match reply {
-            Reply::Chunked => self.queue(key, |output| drop(encode::put_last_chunk(output.tail(), trailers))),
+            Reply::Chunked => self.queue_end(key, |output| drop(encode::put_last_chunk(output.tail(), trailers))),
             _ => Sent::Queued,
         };
         if sent.is_queued() {

@@ -21,18 +21,12 @@ impl<'a> Authority<'a> {
             let (literal, rest) = text.split_at(end + 1);
             return if is_ip_literal(&literal[1..end]) { Self::with_port(literal, rest) } else { None };
         }
-        let mut at = 0;
-        while let Some(&byte) = text.get(at) {
-            match CLASS[byte as usize] {
-                Class::Name => at += 1,
-                Class::Percent => {
-                    hex_digit(*text.get(at + 1)?)?;
-                    hex_digit(*text.get(at + 2)?)?;
-                    at += 3;
-                }
-                Class::Colon => break,
-                Class::Other => return None,
-            }
+        let mut at = names(text);
+        while let Some(b'%') = text.get(at) {
+            hex_digit(*text.get(at + 1)?)?;
+            hex_digit(*text.get(at + 2)?)?;
+            at += 3;
+            at += names(&text[at..]);
         }
         let (host, rest) = text.split_at(at);
         Self::with_port(host, rest)
@@ -47,6 +41,11 @@ impl<'a> Authority<'a> {
     }
 }
 
+/// How many bytes at the start are of a name.
+fn names(text: &[u8]) -> usize {
+    text.iter().position(|&byte| !NAME[byte as usize]).unwrap_or(text.len())
+}
+
 fn is_ip_literal(literal: &[u8]) -> bool {
     let [b'v' | b'V', future @ ..] = literal else {
         return str::from_utf8(literal).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
@@ -56,35 +55,23 @@ fn is_ip_literal(literal: &[u8]) -> bool {
     !version.is_empty()
         && version.iter().all(|&b| hex_digit(b).is_some())
         && !address.is_empty()
-        && address.iter().all(|&b| matches!(CLASS[b as usize], Class::Name | Class::Colon))
+        && address.iter().all(|&b| b == b':' || NAME[b as usize])
 }
 
-#[derive(Clone, Copy)]
-enum Class {
-    /// unreserved or sub-delims.
-    Name,
-    Percent,
-    Colon,
-    Other,
-}
-
-const CLASS: [Class; 256] = {
-    let mut table = [Class::Other; 256];
+/// unreserved and sub-delims.
+const NAME: [bool; 256] = {
+    let mut table = [false; 256];
     let mut i = 0;
     while i < 256 {
-        if (i as u8).is_ascii_alphanumeric() {
-            table[i] = Class::Name;
-        }
+        table[i] = (i as u8).is_ascii_alphanumeric();
         i += 1;
     }
-    let names = b"-._~!$&'()*+,;=";
+    let others = b"-._~!$&'()*+,;=";
     let mut i = 0;
-    while i < names.len() {
-        table[names[i] as usize] = Class::Name;
+    while i < others.len() {
+        table[others[i] as usize] = true;
         i += 1;
     }
-    table[b'%' as usize] = Class::Percent;
-    table[b':' as usize] = Class::Colon;
     table
 };
 

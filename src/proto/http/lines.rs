@@ -106,9 +106,9 @@ fn target(bytes: &[u8], target_max: usize) -> Result<Option<usize>, ParseError> 
 /// RFC 9112 §2.3, with the line end.
 #[inline]
 fn version(bytes: &[u8]) -> Result<Option<Version>, ParseError> {
-    match bytes {
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b'\r', b'\n', ..] => Ok(Some(Version::Http11)),
-        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0', b'\r', b'\n', ..] => Ok(Some(Version::Http10)),
+    match bytes.first_chunk() {
+        Some(b"HTTP/1.1\r\n") => Ok(Some(Version::Http11)),
+        Some(b"HTTP/1.0\r\n") => Ok(Some(Version::Http10)),
         _ => odd_version(bytes).map(|()| None),
     }
 }

@@ -36,6 +36,11 @@ impl<'a> Request<'a> {
         Self { head, body, remote_addr }
     }
 
+    #[inline]
+    pub(crate) fn set_body(&mut self, body: &'a [u8]) {
+        self.body = body;
+    }
+
     /// The head alone.
     #[inline]
     pub fn head(&self) -> Head<'a> {

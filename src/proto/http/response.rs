@@ -135,6 +135,12 @@ impl<'a> Response<'a> {
         self.close
     }
 
+    /// The caller has given no header, and no type of its own.
+    #[inline]
+    pub(crate) fn has_no_headers(&self) -> bool {
+        self.first[0].is_none() && self.more.is_empty() && !matches!(self.content_type, ContentType::Given(_))
+    }
+
     pub(crate) fn type_of_body(&self) -> ContentType<'a> {
         self.content_type
     }

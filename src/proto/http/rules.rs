@@ -72,23 +72,23 @@ pub(super) fn check<'a>(
     let mut expect = Expect::None;
     for (name, value) in fields {
         match name.len() {
-            4 if name.eq_ignore_ascii_case(b"host") => {
+            4 if is_name(name, b"host") => {
                 if host.is_some() {
                     return Err(ParseError::HostRepeated);
                 }
                 Authority::parse(value).ok_or(ParseError::BadHost)?;
                 host = Some(value);
             }
-            6 if name.eq_ignore_ascii_case(b"expect") => expect = expectation(value, expect),
-            7 if name.eq_ignore_ascii_case(b"upgrade") => upgrade = upgrade.or(Some(value)),
-            10 if name.eq_ignore_ascii_case(b"connection") => connection.add(value),
-            14 if name.eq_ignore_ascii_case(b"content-length") => {
+            6 if is_name(name, b"expect") => expect = expectation(value, expect),
+            7 if is_name(name, b"upgrade") => upgrade = upgrade.or(Some(value)),
+            10 if is_name(name, b"connection") => connection.add(value),
+            14 if is_name(name, b"content-length") => {
                 if length.is_some() {
                     return Err(ParseError::LengthRepeated);
                 }
                 length = Some(parse_length(value)?);
             }
-            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => codings.add(value)?,
+            17 if is_name(name, b"transfer-encoding") => codings.add(value)?,
             _ => {}
         }
     }
@@ -112,6 +112,16 @@ pub(super) fn check<'a>(
         expect: if is_11 { expect } else { Expect::None },
         keep_alive: !connection.close && (is_11 || connection.keep_alive),
     })
+}
+
+/// Whether a field name is this one, in any letter case; for names of the right length. Neither has control characters,
+/// so that setting the bit of lower case makes no other two bytes equal.
+#[inline(always)]
+fn is_name<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
+    match <&[u8; N]>::try_from(name) {
+        Ok(name) => name.map(|byte| byte | 0x20) == lower.map(|byte| byte | 0x20),
+        Err(_) => false,
+    }
 }
 
 /// RFC 9112 §3.2: the form of the target must fit the method. Answers the authority that the target names.

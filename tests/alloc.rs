@@ -1,0 +1,196 @@
+//! The loop allocates nothing while it serves connections that are open: echoes and kept-alive HTTP requests.
+//!
+//! The counter stands before the system's allocator and counts what one thread does while it is told to: the clients run
+//! on another.
+
+// An allocator cannot be written without; this one passes everything on.
+#![allow(unsafe_code)]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Barrier};
+use std::time::Instant;
+
+use common::{addr, client};
+use vansire::{Ctx, Event, Manager};
+
+#[global_allocator]
+static COUNTER: Counter = Counter;
+
+struct Counter;
+
+thread_local! {
+    static COUNTING: Cell<bool> = const { Cell::new(false) };
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Counter {
+    fn count() {
+        if COUNTING.get() {
+            ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        }
+    }
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counter {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::count();
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Self::count();
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, len: usize) -> *mut u8 {
+        Self::count();
+        unsafe { System.realloc(old, layout, len) }
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        unsafe { System.dealloc(old, layout) }
+    }
+}
+
+/// How many allocations this thread makes in there.
+fn allocations(f: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    COUNTING.set(true);
+    f();
+    COUNTING.set(false);
+    ALLOCATIONS.get() - before
+}
+
+/// Rounds of a client: some to warm up, and those that count.
+const WARM_UP: u64 = 200;
+const ROUNDS: u64 = 1_500;
+
+/// Polls until a handler has counted so many.
+fn poll_until(manager: &mut Manager<u64>, count: u64) {
+    let end = Instant::now() + common::DEADLINE;
+    while *manager.state() < count {
+        assert!(Instant::now() < end, "{} rounds of {count}", manager.state());
+        manager.poll(Some(common::ms(100))).unwrap();
+    }
+}
+
+/// Has clients go through their rounds, for each of which the handler counts `unit`. Returns the allocations of the loop's
+/// thread after the warm-up, and until they close.
+fn measure<R: FnMut()>(
+    manager: &mut Manager<u64>,
+    clients: u64,
+    unit: u64,
+    open: impl Fn() -> R + Clone + Send + 'static,
+) -> u64 {
+    let warm = Arc::new(Barrier::new(clients as usize));
+    let done = Arc::new(Barrier::new(clients as usize + 1));
+    let threads: Vec<_> = (0..clients)
+        .map(|_| {
+            let (open, warm, done) = (open.clone(), Arc::clone(&warm), Arc::clone(&done));
+            std::thread::spawn(move || {
+                let mut round = open();
+                (0..WARM_UP).for_each(|_| round());
+                warm.wait();
+                (0..ROUNDS).for_each(|_| round());
+                done.wait();
+            })
+        })
+        .collect();
+    poll_until(manager, clients * unit * WARM_UP);
+    let count = allocations(|| poll_until(manager, clients * unit * (WARM_UP + ROUNDS)));
+    done.wait();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    count
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1);
+    assert_eq!(allocations(|| ()), 0);
+}
+
+#[test]
+fn echoes_allocate_nothing() {
+    // (bytes of a message, clients)
+    for (len, clients) in [(1, 1), (64, 3), (10_000, 2)] {
+        let mut manager = Manager::new(0).unwrap();
+        let id = manager.net().listen("tcp://127.0.0.1:0", |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
+            if let Event::Data(data) = ev {
+                cx.send(&data);
+                *cx.state += data.len() as u64;
+            }
+        });
+        let to = addr(&mut manager, id.unwrap());
+        let open = move || {
+            let (mut stream, sent, mut back) = (client(to), vec![b'x'; len], vec![0; len]);
+            move || {
+                stream.write_all(&sent).unwrap();
+                stream.read_exact(&mut back).unwrap();
+                assert_eq!(back, sent);
+            }
+        };
+        let count = measure(&mut manager, clients, len as u64, open);
+        assert_eq!(count, 0, "allocations in {ROUNDS} echoes of {len} bytes to {clients} clients");
+    }
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn kept_alive_requests_allocate_nothing() {
+    use vansire::http::Response;
+    // (name, request)
+    let table = [
+        ("GET", "GET /hello?name=x HTTP/1.1\r\nHost: a\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n"),
+        ("HEAD", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("POST", "POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n12345"),
+    ];
+    for (name, request) in table {
+        let mut manager = Manager::new(0).unwrap();
+        let id = manager.net().listen("http://127.0.0.1:0", |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
+            if let Event::HttpRequest(request) = ev {
+                assert!(request.header("host").is_some());
+                *cx.state += 1;
+                cx.reply(Response::text(200, "Hello, world!").header("X-Test", "yes"));
+            }
+        });
+        let to = addr(&mut manager, id.unwrap());
+        let open = move || {
+            let mut stream = client(to);
+            move || ask(&mut stream, request)
+        };
+        let count = measure(&mut manager, 2, 1, open);
+        assert_eq!(count, 0, "allocations in {ROUNDS} {name} requests");
+        assert_eq!(manager.stats().handler_panics, 0);
+    }
+}
+
+#[test]
+fn ticks_and_idle_turns_allocate_nothing() {
+    let mut manager = Manager::new(0u64).unwrap();
+    for n in 1..=10 {
+        manager.net().timer_every(common::ms(n), |cx| *cx.state += 1);
+    }
+    poll_until(&mut manager, 100);
+    assert_eq!(allocations(|| poll_until(&mut manager, 300)), 0);
+    // Turns of nothing.
+    let idle = allocations(|| (0..1000).for_each(|_| _ = manager.poll(Some(common::ZERO)).unwrap()));
+    assert_eq!(idle, 0);
+}
+
+/// Asks once, and reads the reply to its last byte.
+fn ask(stream: &mut TcpStream, request: &str) {
+    stream.write_all(request.as_bytes()).unwrap();
+    let end = if request.starts_with("HEAD") { &b"\r\n\r\n"[..] } else { b"Hello, world!" };
+    let mut buf = [0; 4096];
+    let mut len = 0;
+    while !buf[..len].ends_with(end) {
+        len += stream.read(&mut buf[len..]).unwrap();
+    }
+    assert!(buf.starts_with(b"HTTP/1.1 200 "));
+}
