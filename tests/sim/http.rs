@@ -33,7 +33,7 @@ fn http_scenario_notices_a_lost_wakeup() {
 }
 
 /// One request of a pipeline, and what it must lead to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Ask {
     wire: Vec<u8>,
     /// Where the head ends.
@@ -45,6 +45,16 @@ struct Ask {
     status: u16,
     answer: Vec<u8>,
     closes: bool,
+    /// The client says that it sends no more.
+    says_last: bool,
+}
+
+impl std::fmt::Debug for Ask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let head = String::from_utf8_lossy(&self.wire[..self.head_len.min(60)]);
+        let lens = (self.body.len(), self.answer.len());
+        write!(f, "{head:?}... {:?} {} body, answer {lens:?} closes {}", self.action, self.status, self.closes)
+    }
 }
 
 /// What the server does with a request.
@@ -466,7 +476,10 @@ impl Client {
     fn check(&self, cut_off: bool) -> Outcome {
         let replies = self.replies.borrow();
         for (reply, ask) in replies.iter().zip(self.whole()) {
-            if reply.status != ask.status || (reply.body != ask.answer && ask.status == 200) {
+            // Nothing but the end of the connection ends such a body: cut short, it looks whole.
+            let may_lack = cut_off && reply.closes && matches!(ask.action, Action::Stream(..));
+            let is_whole = reply.body == ask.answer || (may_lack && ask.answer.starts_with(&reply.body));
+            if reply.status != ask.status || (!is_whole && ask.status == 200) {
                 return Err(format!("an answer of {} with {} bytes to {ask:?}", reply.status, reply.body.len()));
             }
             let streams = matches!(ask.action, Action::Stream(..)) && !ask.is_head;
@@ -492,6 +505,11 @@ impl Client {
             return Ok(());
         }
         if let Some(error) = self.error.get() {
+            // A client that breaks its word to send no more may be cut off for it.
+            let breaks_its_word = self.whole().last().is_some_and(|ask| ask.says_last) && !self.tail.is_empty();
+            if breaks_its_word {
+                return Ok(());
+            }
             return Err(format!("cut off: {error}"));
         }
         let expected = self.whole().len();
@@ -595,7 +613,7 @@ fn random_ask(rng: &mut Rng, index: usize, most: usize) -> Ask {
     let closes = !keeps || until_close || action == Action::Panic;
     let head_len = head.len();
     let wire = [head.into_bytes(), coded].concat();
-    Ask { wire, head_len, expects, is_head, body, action, status, answer, closes }
+    Ask { wire, head_len, expects, is_head, body, action, status, answer, closes, says_last: !keeps }
 }
 
 fn chunk(rng: &mut Rng, body: &[u8]) -> Vec<u8> {
