@@ -7,5 +7,7 @@
 
 mod found;
 mod harness;
+mod http;
 mod life;
 mod raw;
+mod wire;
