@@ -4,9 +4,9 @@ mod http_support;
 
 use std::time::Duration;
 
-use http_support::{Cx, Server, echo, serve};
+use http_support::{Cx, Server, echo, serve, serve_within};
 use vansire::http::{self, Response};
-use vansire::{Event, Sent};
+use vansire::{Event, Limits, Sent};
 
 /// Makes the reply of a test.
 type Make = fn() -> Response<'static>;
