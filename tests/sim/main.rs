@@ -9,3 +9,4 @@ mod found;
 mod harness;
 mod life;
 mod raw;
+mod timers;
