@@ -5,6 +5,7 @@
 
 #![cfg(feature = "sim")]
 
+mod connect;
 mod found;
 mod harness;
 mod life;
