@@ -11,3 +11,4 @@ mod harness;
 mod life;
 mod raw;
 mod timers;
+mod wakeup;
