@@ -10,5 +10,6 @@ mod found;
 mod harness;
 mod life;
 mod raw;
+mod stop;
 mod timers;
 mod wakeup;
