@@ -12,4 +12,5 @@ mod life;
 mod raw;
 mod stop;
 mod timers;
+mod udp;
 mod wakeup;
