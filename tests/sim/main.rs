@@ -10,4 +10,5 @@ mod harness;
 mod http;
 mod life;
 mod raw;
+mod timers;
 mod wire;
