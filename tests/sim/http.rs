@@ -483,7 +483,7 @@ impl Client {
                 return Err(format!("an answer of {} with {} bytes to {ask:?}", reply.status, reply.body.len()));
             }
             let streams = matches!(ask.action, Action::Stream(..)) && !ask.is_head;
-            if streams && !reply.trailers.is_empty() != (reply.trailers == [("X-Sum".into(), "1".into())]) {
+            if streams && reply.trailers.is_empty() == (reply.trailers == [("X-Sum".into(), "1".into())]) {
                 return Err(format!("trailers {:?}", reply.trailers));
             }
             if reply.closes != ask.closes {
