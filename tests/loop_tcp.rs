@@ -452,6 +452,34 @@ fn a_paused_connection_delivers_nothing_until_it_is_resumed() {
 }
 
 #[test]
+fn what_a_paused_handler_left_comes_again_when_it_is_resumed() {
+    let mut manager = manager();
+    // One byte at a time, each on demand.
+    let id = manager.net().listen("tcp://127.0.0.1:0", |cx: &mut Ctx<'_, Log>, ev: Event<'_>| {
+        note(cx, &ev);
+        if let Event::Data(data) = ev {
+            data.consume(1);
+            cx.net.pause_read(cx.conn);
+        }
+    });
+    let addr = addr(&mut manager, id.unwrap());
+    let mut stream = client(addr);
+    stream.write_all(b"abc").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    until(&mut manager, "the first", |m| m.state().count("Data") == 1);
+    let conn = manager.state().who("Data")[0];
+    for (count, seen) in [(2, "Data bc"), (3, "Data c")] {
+        common::poll_for(&mut manager, ms(5));
+        assert_eq!(manager.state().count("Data"), count - 1);
+        manager.net().resume_read(conn);
+        until(&mut manager, seen, |m| m.state().of(conn).contains(&seen));
+    }
+    assert_eq!(manager.state().end_of(conn), None);
+    manager.net().resume_read(conn);
+    until(&mut manager, "its end", |m| m.state().end_of(conn).is_some());
+}
+
+#[test]
 fn a_paused_listener_accepts_nothing_until_it_is_resumed() {
     let mut manager = manager();
     let id = manager.net().listen("tcp://127.0.0.1:0", record).unwrap();

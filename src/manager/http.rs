@@ -92,6 +92,8 @@ enum Reply {
 #[derive(Clone, Copy, Default)]
 struct Bits {
     keep_alive: bool,
+    /// The client asked for the connection to stay.
+    wants_more: bool,
     head_request: bool,
     /// The handler runs below `serve_http`, which draws the consequences of a reply itself.
     busy: bool,
@@ -163,7 +165,9 @@ impl HttpConn {
         self.seq = self.seq.wrapping_add(1).max(1);
         self.reply = Reply::None;
         self.version = head.version();
-        self.bits = Bits { keep_alive: head.keep_alive(), head_request: head.is_head(), busy: true, ..Bits::default() };
+        let keep_alive = head.keep_alive();
+        let head_request = head.is_head();
+        self.bits = Bits { keep_alive, wants_more: keep_alive, head_request, busy: true, ..Bits::default() };
     }
 
     fn is_replied(&self) -> bool {

@@ -129,6 +129,18 @@ impl Sim {
         self.world().mend(a.into(), b.into());
     }
 
+    /// Has time pass at once, as it does for a machine that was busy or asleep: nothing is done meanwhile, and all that was
+    /// due is late.
+    pub fn advance(&self, by: Duration) {
+        self.clock().advance(by);
+    }
+
+    /// Sockets that are open in this world, those of managers and those of the test. What is left of them when it should be
+    /// none is a leak.
+    pub fn open_sockets(&self) -> usize {
+        self.world().open_sockets()
+    }
+
     /// Does something after this time, in between the turns of the managers.
     pub fn after(&self, wait: Duration, act: impl FnOnce(&Sim) + 'static) {
         let mut world = self.world();

@@ -30,18 +30,21 @@ enum Why {
     Stuck,
     TooLong(Duration),
     NoTimePasses,
+    TooManyTurns,
     Poll(Error),
 }
 
 /// Turns within one moment that nobody needs.
 const TURNS_MAX: u32 = 100_000;
+/// Turns that no test needs.
+const ALL_TURNS_MAX: u32 = 10_000_000;
 
 impl Sim {
     /// Polls the managers until `until` says true. While none has anything to do, time jumps to the next thing that
     /// happens.
     ///
     /// Fails when nothing is left to happen and `until` still says false, when more time than `limit` has passed, when time
-    /// stands still for ever because somebody always has something to do, and when a poll fails.
+    /// stands still for ever because somebody always has something to do, after ten million turns, and when a poll fails.
     pub fn run(
         &self,
         managers: &mut [&mut dyn Pollable],
@@ -51,6 +54,7 @@ impl Sim {
         let failed = |why| Failure { seed: self.seed(), at: self.elapsed(), why };
         let end = self.elapsed().saturating_add(limit);
         let mut turns = 0;
+        let mut all_turns = 0;
         loop {
             if until() {
                 return Ok(());
@@ -66,6 +70,10 @@ impl Sim {
             turns = if self.elapsed() > before { 0 } else { turns + 1 };
             if turns > TURNS_MAX {
                 return Err(failed(Why::NoTimePasses));
+            }
+            all_turns += 1;
+            if all_turns > ALL_TURNS_MAX {
+                return Err(failed(Why::TooManyTurns));
             }
             if managers.iter().any(|manager| manager.has_work()) {
                 continue;
@@ -116,6 +124,7 @@ impl fmt::Display for Failure {
             Why::Stuck => f.write_str("nothing is left to happen, and the run is not at its end"),
             Why::TooLong(limit) => write!(f, "the run is not at its end within {limit:?}"),
             Why::NoTimePasses => write!(f, "time stands still for {TURNS_MAX} turns"),
+            Why::TooManyTurns => write!(f, "the run is not at its end after {ALL_TURNS_MAX} turns"),
             Why::Poll(e) => write!(f, "a poll failed: {e}"),
         }
     }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use vansire::sim::Sim;
+use vansire::sim::{Faults, Sim};
 use vansire::{Ctx, Event, Limits, Manager, Sent};
 
 use crate::harness::FOREVER;
@@ -37,4 +37,36 @@ fn drained_comes_before_the_input_that_waited_for_it() {
     server.net().listen("tcp://10.0.0.1:7", handler).unwrap();
     sim.run(&mut [&mut server], || log.borrow().len() == 3, FOREVER).unwrap();
     assert_eq!(*log.borrow(), ["High", "Drained", "Data"]);
+}
+
+/// RFC 9112 §9.6: where the server ends a connection that the client would have kept, a request may be on its way. Closing at
+/// once answers that with a reset, which can destroy the reply before it.
+#[cfg(feature = "http")]
+#[test]
+fn a_close_that_the_client_did_not_ask_for_destroys_no_reply() {
+    use vansire::http::Response;
+
+    for (name, by_handler) in [("the handler ends it", true), ("the number of requests ends it", false)] {
+        let sim = Sim::new(1);
+        let limits = if by_handler { Limits::new() } else { Limits::new().requests_max(Some(1)) };
+        let mut server = Manager::builder().limits(limits).sim(&sim).build(()).unwrap();
+        let handler = move |cx: &mut Ctx<'_, ()>, event: Event<'_>| {
+            if let Event::HttpRequest(_) = event {
+                let response = Response::text(200, "whole");
+                cx.reply(if by_handler { response.close() } else { response });
+            }
+        };
+        server.net().listen("http://10.0.0.1:80", handler).unwrap();
+        // The request and the one behind it are on their way for a while, and so is the reply.
+        let ms = Duration::from_millis;
+        sim.set_faults(Faults::none().latency(ms(10)..ms(10) + Duration::from_nanos(1)));
+        let client = Rc::new(sim.connect(([10, 0, 0, 1], 80)));
+        client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        let sender = client.clone();
+        sim.after(ms(25), move |_| sender.send(b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n"));
+        // A client that is slow to read.
+        sim.run_for(&mut [&mut server], ms(200)).unwrap();
+        assert_eq!(client.error(), None, "{name}");
+        assert!(client.take().ends_with(b"whole") && client.has_ended(), "{name}");
+    }
 }

@@ -5,7 +5,14 @@
 
 #![cfg(feature = "sim")]
 
+mod connect;
 mod found;
 mod harness;
+mod http;
 mod life;
 mod raw;
+mod stop;
+mod timers;
+mod udp;
+mod wakeup;
+mod wire;

@@ -37,7 +37,7 @@ fn raw_scenario_notices_a_lost_wakeup() {
 #[test]
 fn raw_scenario_notices_a_wrong_byte() {
     assert!(some_seed_fails(|sim, rng| {
-        let stage = Stage::new(rng, Limits::new());
+        let stage = Stage::new(rng, Limits::new(), &Faults::none());
         stage.wrong.set(true);
         play(sim, rng, &Faults::none(), stage)
     }));
@@ -54,6 +54,8 @@ struct Stage {
     /// The server is left to do strange things with this probability at each event.
     mischief: f64,
     panics: Cell<u64>,
+    /// Bytes that it may send unasked.
+    junk: usize,
     wrong: Cell<bool>,
 }
 
@@ -91,7 +93,7 @@ enum Fate {
 
 fn echo(sim: &Sim, rng: &mut Rng, faults: &Faults) -> Outcome {
     let limits = random_limits(rng);
-    let stage = Stage::new(rng, limits);
+    let stage = Stage::new(rng, limits, faults);
     play(sim, rng, faults, stage)
 }
 
@@ -161,7 +163,7 @@ fn play(sim: &Sim, rng: &mut Rng, faults: &Faults, stage: Rc<Stage>) -> Outcome 
 }
 
 impl Stage {
-    fn new(rng: &mut Rng, limits: Limits) -> Rc<Self> {
+    fn new(rng: &mut Rng, limits: Limits, faults: &Faults) -> Rc<Self> {
         Rc::new(Self {
             lives: Lives::default(),
             rng: RefCell::new(rng.fork()),
@@ -170,6 +172,8 @@ impl Stage {
             listener: Cell::new(None),
             mischief: if rng.chance(0.5) { 0.0 } else { 0.02 },
             panics: Cell::new(0),
+            // A network that carries a byte at a time need not carry many.
+            junk: if faults.buffer.is_empty() || faults.buffer.start > 100 { 100_000 } else { 500 },
             wrong: Cell::new(false),
         })
     }
@@ -252,7 +256,7 @@ impl Stage {
                 });
             }
             4..=6 => {
-                let len = self.rng.borrow_mut().below(100_000);
+                let len = self.rng.borrow_mut().below(self.junk);
                 let junk = self.rng.borrow_mut().bytes(len);
                 self.queue(cx, addr, &junk);
             }
@@ -274,7 +278,7 @@ impl Stage {
             _ => {
                 self.with_pair(addr, |pair| pair.fate = Fate::Panicked);
                 self.panics.set(self.panics.get() + 1);
-                panic!("{PLANNED}");
+                std::panic::panic_any(PLANNED);
             }
         }
     }
@@ -351,7 +355,11 @@ struct Client {
     /// How often it takes what came; a slow one fills the buffers.
     eager: f64,
     roughness: f64,
+    /// Milliseconds that it waits at most; more while nothing happens.
     pace: u64,
+    idle: Cell<u32>,
+    /// After so many acts it is in a hurry.
+    acts: Cell<u32>,
     error: Cell<Option<std::io::ErrorKind>>,
 }
 
@@ -363,7 +371,7 @@ impl Client {
         };
         stage.with_pair(addr, |_| {});
         let mut payload = Vec::new();
-        for _ in 0..rng.below(60) {
+        for _ in 0..rng.below(if stage.junk < 1000 { 8 } else { 60 }) {
             let len = rng.below(256);
             payload.push(len as u8);
             payload.extend(rng.bytes(len));
@@ -377,6 +385,8 @@ impl Client {
             eager: *rng.pick(&[0.05, 0.3, 1.0]),
             roughness: *rng.pick(&[0.0, 0.0, 0.01]),
             pace: *rng.pick(&[0, 1, 20, 300]),
+            idle: Cell::new(0),
+            acts: Cell::new(0),
             error: Cell::new(None),
         });
         client.clone().act_later(sim);
@@ -384,7 +394,7 @@ impl Client {
     }
 
     fn act_later(self: Rc<Self>, sim: &Sim) {
-        let wait = up_to(&mut self.rng.borrow_mut(), self.pace + 1);
+        let wait = up_to(&mut self.rng.borrow_mut(), (self.pace + 1) << self.idle.get().min(7));
         sim.after(wait, move |sim| {
             if self.act() {
                 self.act_later(sim);
@@ -398,7 +408,10 @@ impl Client {
         let Some(socket) = guard.as_ref() else { return false };
         let rng = &mut *self.rng.borrow_mut();
         let mut to_send = self.to_send.borrow_mut();
+        self.idle.set(if socket.arrived() > 0 { 0 } else { self.idle.get() + 1 });
+        self.acts.set(self.acts.get() + 1);
         if !to_send.is_empty() && rng.chance(0.7) {
+            self.idle.set(0);
             let n = 1 + rng.below(to_send.len());
             let piece: Vec<u8> = to_send.drain(..n).collect();
             socket.send(&piece);
@@ -406,8 +419,8 @@ impl Client {
         } else if to_send.is_empty() && rng.chance(0.3) {
             socket.shutdown();
         }
-        if rng.chance(self.eager) {
-            let max = if rng.chance(0.5) { usize::MAX } else { rng.below(2000) };
+        if rng.chance(self.eager) || self.acts.get() > 300 {
+            let max = if rng.chance(0.5) || self.acts.get() > 300 { usize::MAX } else { rng.below(2000) };
             self.got(&socket.take_at_most(max));
         }
         if socket.is_over() {

@@ -143,6 +143,8 @@ impl<S> Core<S> {
         http.bits.keep_alive = false;
         if http.phase == Phase::Head && !kept && !http.bits.busy {
             self.drain(key);
+        } else {
+            http.bits.unread |= http.bits.wants_more;
         }
     }
 }

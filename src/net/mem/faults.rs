@@ -126,7 +126,8 @@ impl Faults {
             faults.segment = 1..2 + rng.below(2000);
         }
         if rng.chance(0.4) {
-            faults.buffer = 1..2 + rng.below(5000);
+            let least = *rng.pick(&[1, 20, 400, 2000]);
+            faults.buffer = least..2 * least + rng.below(least * 10);
         }
         if rng.chance(0.4) {
             faults.call_time = NO_TIME.start..micros(1 + rng.below(200) as u64);

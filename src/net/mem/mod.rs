@@ -280,6 +280,10 @@ impl World {
         if self.calls.is_empty() { self.agenda.peek().map(|next| next.0.at) } else { Some(self.now()) }
     }
 
+    pub(crate) fn open_sockets(&self) -> usize {
+        self.socks.len()
+    }
+
     /// A reactor has something to tell.
     pub(crate) fn is_ready(&self, reactor: usize) -> bool {
         self.reactors.get(reactor).is_some_and(|waiting| !waiting.ready.is_empty())
