@@ -5,10 +5,13 @@
 
 #![cfg(feature = "sim")]
 
+mod connect;
 mod found;
 mod harness;
 mod http;
 mod life;
 mod raw;
 mod timers;
+mod udp;
+mod wakeups;
 mod wire;
