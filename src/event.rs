@@ -106,8 +106,9 @@ impl<'a> Data<'a> {
         self.bytes
     }
 
-    /// Uses only the first `n` bytes: the rest comes again at the front of the next `Data`, once more has arrived. For
-    /// parsers that wait for the end of a message. More than `Limits::read_max` bytes kept this way close the
+    /// Uses only the first `n` bytes: the rest comes again at the front of the next `Data`, once more has arrived; or, where
+    /// the handler paused reading or was told `High` meanwhile, once it takes input again. For parsers that wait for the
+    /// end of a message, and for handlers that cannot take all at once. More than `Limits::read_max` bytes kept this way close the
     /// connection.
     pub fn consume(&self, n: usize) {
         self.used.set(n.min(self.bytes.len()));

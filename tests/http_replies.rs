@@ -4,9 +4,9 @@ mod http_support;
 
 use std::time::Duration;
 
-use http_support::{Cx, Server, echo, serve};
+use http_support::{Cx, Server, echo, serve, serve_within};
 use vansire::http::{self, Response};
-use vansire::{Event, Sent};
+use vansire::{Event, Limits, Sent};
 
 /// Makes the reply of a test.
 type Make = fn() -> Response<'static>;
@@ -278,4 +278,46 @@ fn the_remote_address_is_the_clients() {
     });
     let mut client = server.connect();
     assert_eq!(server.ask(&mut client, &get("/")).text(), client.addr().to_string());
+}
+
+#[test]
+fn rfc_9112_9_6_a_close_that_the_client_did_not_ask_for_lets_the_whole_reply_arrive() {
+    const SIZE: usize = 1 << 20;
+    type Close = fn(&mut Cx<'_>) -> bool;
+    let table: [(&str, Limits, Close); 3] = [
+        ("the last request of a connection", Limits::new().requests_max(Some(1)), |_| false),
+        ("a handler's own choice", Limits::new(), |_| true),
+        ("the manager stops", Limits::new(), |cx| {
+            cx.net.stop();
+            false
+        }),
+    ];
+    for (name, limits, close) in table {
+        let mut server = serve_within(limits, move |cx: &mut Cx<'_>, ev: Event<'_>| {
+            if let Event::HttpRequest(_) = ev {
+                let header = close(cx).then_some(("Connection", "close"));
+                let response = Response::new(200).shared(vec![b'x'; SIZE].into());
+                let response =
+                    header.into_iter().fold(response, |response, (name, value)| response.header(name, value));
+                cx.reply(response);
+            }
+        });
+        let mut client = server.connect();
+        server.send(&mut client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        // All of it has left the server, and little of it has come: the client does not read yet.
+        server.until("the reply has left", |server| {
+            if server.manager.stats().bytes_out < SIZE as u64 {
+                client.receive_some(4096);
+            }
+            server.manager.stats().bytes_out > SIZE as u64
+        });
+        server.settle();
+        // A client that keeps several requests under way does not know yet.
+        assert!(client.try_send(b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n") > 0, "{name}");
+        server.settle();
+        let reply = server.reply(&mut client);
+        assert_eq!((reply.body.len(), reply.closes()), (SIZE, true), "{name}");
+        client.shut();
+        assert_eq!(server.end(&mut client), "", "{name}");
+    }
 }

@@ -297,6 +297,28 @@ mod signals {
     }
 
     #[test]
+    fn a_signal_for_somebody_else_does_not_break_a_poll() {
+        if process::role().is_some() {
+            let seen = Arc::new(AtomicBool::new(false));
+            signal_hook::flag::register(signal_hook::consts::SIGUSR1, Arc::clone(&seen)).unwrap();
+            let mut manager = manager();
+            let fired = manager.net().timer_after(ms(300), |_| process::say("timer"));
+            process::say("running");
+            while manager.net().is_active(fired) {
+                manager.poll(None).unwrap();
+            }
+            process::say(seen.load(Ordering::SeqCst));
+            return;
+        }
+        let child = process::copy("signals::a_signal_for_somebody_else_does_not_break_a_poll", "polls", "");
+        assert_eq!(child.hears("that it runs"), "running");
+        (0..5).for_each(|_| child.signal("USR1"));
+        assert_eq!(child.hears("its timer"), "timer");
+        assert_eq!(child.hears("that the signal came"), "true");
+        assert!(child.wait().success());
+    }
+
+    #[test]
     fn a21_one_signal_ends_every_manager_that_runs() {
         if process::role().is_some() {
             let threads: Vec<_> = (0..3)

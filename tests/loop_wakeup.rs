@@ -36,6 +36,12 @@ fn c12_wakeups_arrive_as_they_were_sent_and_in_order() {
 }
 
 #[test]
+fn a_waker_goes_anywhere() {
+    fn goes_anywhere<T: Clone + Send + Sync + 'static>(_: &T) {}
+    goes_anywhere(&manager().waker());
+}
+
+#[test]
 fn c12_a_wakeup_reaches_each_kind_of_connection() {
     let mut manager = manager();
     let listener = manager.net().listen("tcp://127.0.0.1:0", record).unwrap();

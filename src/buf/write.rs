@@ -18,6 +18,8 @@ pub(crate) struct WriteBuf {
 
 /// Shared bytes up to this length are copied to the tail: cheaper than a slice of their own.
 const COPY_MAX: usize = 1024;
+/// Sent bytes that the tail may keep for the sake of not copying.
+const COMPACT_MIN: usize = 16 * 1024;
 /// Slices in one vectored write.
 const SLICES_MAX: usize = 64;
 
@@ -105,6 +107,12 @@ impl WriteBuf {
             self.tail.clear();
             self.sent = 0;
         }
+        // A peer that never quite catches up would have the sent part grow for ever. What is copied down is less than what
+        // has left since the last time.
+        if self.sent >= COMPACT_MIN && self.sent >= self.tail.len() / 2 {
+            self.tail.drain(..self.sent);
+            self.sent = 0;
+        }
     }
 }
 
@@ -135,6 +143,28 @@ mod tests {
             }
             assert_eq!(peer.got, expected, "step {step}");
         }
+    }
+
+    #[test]
+    fn a_peer_that_never_catches_up_costs_what_is_queued_not_what_was_sent() {
+        let mut buf = WriteBuf::default();
+        let mut peer = Peer { got: Vec::new(), step: 3000 };
+        let mut expected = Vec::new();
+        for round in 0..2000u32 {
+            let piece = [round as u8; 3000];
+            // The first leaves one piece more in the queue than the peer takes.
+            for _ in 0..if round == 0 { 2 } else { 1 } {
+                buf.push(&piece);
+                expected.extend_from_slice(&piece);
+            }
+            buf.write_to(&mut peer).unwrap();
+            assert_eq!(buf.len(), 3000);
+        }
+        assert!(buf.capacity() < 128 * 1024, "6 KB queued at most, {} bytes held", buf.capacity());
+        while !buf.is_empty() {
+            buf.write_to(&mut peer).unwrap();
+        }
+        assert_eq!(peer.got, expected);
     }
 
     /// Takes at most `step` bytes of each write.

@@ -39,9 +39,10 @@ impl<S> Core<S> {
                 return self.make_ready(key);
             }
             let Io::Listener(listening) = &mut conn.io else { return };
+            // Failures count as well: a system that fails each time must not hold the turn.
+            left -= 1;
             match listening.socket.accept() {
                 Ok((stream, peer)) => {
-                    left -= 1;
                     listening.accepted += 1;
                     self.add_accepted(state, key, stream, peer);
                 }

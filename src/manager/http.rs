@@ -92,9 +92,8 @@ enum Reply {
 #[derive(Clone, Copy, Default)]
 struct Bits {
     keep_alive: bool,
-    /// No request follows, as the client says. Where it is we who end the connection, one may be on its way: to close at
-    /// once would answer it with a reset, which may cost the client the reply before it (RFC 9112 §9.6).
-    last: bool,
+    /// The client asked for the connection to stay.
+    wants_more: bool,
     head_request: bool,
     /// The handler runs below `serve_http`, which draws the consequences of a reply itself.
     busy: bool,
@@ -158,7 +157,7 @@ impl HttpConn {
 
     /// No part of a request is on its way, as far as we know.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.bits.last && !self.bits.body_pending && !self.bits.unread
+        !self.bits.body_pending && !self.bits.unread
     }
 
     fn begin(&mut self, head: &Head<'_>) {
@@ -167,7 +166,8 @@ impl HttpConn {
         self.reply = Reply::None;
         self.version = head.version();
         let keep_alive = head.keep_alive();
-        self.bits = Bits { keep_alive, last: !keep_alive, head_request: head.is_head(), busy: true, ..Bits::default() };
+        let head_request = head.is_head();
+        self.bits = Bits { keep_alive, wants_more: keep_alive, head_request, busy: true, ..Bits::default() };
     }
 
     fn is_replied(&self) -> bool {

@@ -295,7 +295,7 @@ impl<S> Manager<S> {
             return;
         }
         core.stop = Stop::Closed;
-        core.inbox.stop();
+        core.stats.wakeups_missed += core.inbox.stop();
         // Handlers may still send; what the system takes at once is sent. They cannot open anything.
         for key in core.conns.iter().map(|(key, _)| key).collect::<Vec<_>>() {
             core.close(key, CloseReason::Stopped);
@@ -312,7 +312,8 @@ impl<S> Manager<S> {
         core.reap(state);
         let hook = core.on_turn.take();
         dispatch::drop_user(state, core, hook);
-        core.on_panic = None;
+        let hook = core.on_panic.take();
+        dispatch::drop_user(state, core, hook);
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Stats {
     pub resets: u64,
     /// Wakeups delivered.
     pub wakeups: u64,
-    /// Wakeups whose connection was closed before their turn came.
+    /// Wakeups whose connection, or whose manager, was closed before their turn came.
     pub wakeups_missed: u64,
     /// Timer callbacks run.
     pub timers_fired: u64,

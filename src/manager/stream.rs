@@ -146,20 +146,27 @@ impl<S> Core<S> {
         }
     }
 
-    /// Bounds what a handler may leave unused. What a protocol keeps has bounds of its own.
+    /// Bounds what a handler may leave unused, and remembers to offer it again where the handler takes no input for now.
+    /// What a protocol keeps has bounds of its own.
     fn check_kept(&mut self, key: Key) {
-        let Some(conn) = self.conns.get(key) else { return };
+        let Some(conn) = self.conns.get_mut(key) else { return };
         let kept = conn.input.as_ref().map_or(0, |input| input.len());
-        if matches!(conn.proto, Proto::Raw) && kept > conn.limits.read_max {
+        if !matches!(conn.proto, Proto::Raw) {
+            return;
+        }
+        if kept > conn.limits.read_max {
             self.close(key, CloseReason::ReadFull);
+        } else if !conn.takes_input() {
+            conn.flags.set(Flags::BACKLOG);
         }
     }
 
     /// Has the protocol use what it can of `bytes`; returns how much that was.
     fn parse(&mut self, state: &mut S, key: Key, bytes: &[u8]) -> usize {
-        let Some(conn) = self.conns.get(key) else { return bytes.len() };
+        let Some(conn) = self.conns.get_mut(key) else { return bytes.len() };
         match conn.proto {
             Proto::Raw => {
+                conn.flags.clear(Flags::BACKLOG);
                 let used = Cell::new(bytes.len());
                 dispatch::call(state, self, key, Event::Data(Data::new(bytes, &used)));
                 used.get()

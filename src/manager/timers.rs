@@ -35,6 +35,7 @@ impl<S> Net<'_, S> {
     ///
     /// Ticks keep their phase: they do not drift, and ticks that were missed are not replayed.
     pub fn timer_every(&mut self, period: Duration, f: impl FnMut(&mut TimerCtx<'_, S>) + 'static) -> TimerId {
+        let period = period.max(PERIOD_MIN);
         self.timer_from(period, period, f)
     }
 

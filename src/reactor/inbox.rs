@@ -167,11 +167,13 @@ impl Inbox {
         }
     }
 
-    pub(crate) fn stop(&self) {
+    /// Takes no more commands, and forgets those that wait: says how many wakeups were among them.
+    pub(crate) fn stop(&self) -> u64 {
         let mut queue = self.shared.lock();
         queue.stopped = true;
-        queue.commands.clear();
+        let commands = std::mem::take(&mut queue.commands);
         queue.live = Vec::new();
+        commands.iter().filter(|command| matches!(command, Command::Wakeup { .. })).count() as u64
     }
 }
 

@@ -84,7 +84,10 @@ impl Deadlines {
     /// before `now`, so nothing older hides behind it.
     pub(crate) fn pop_due(&mut self, now: Moment, mark: Mark) -> Option<Owner> {
         let first = *self.heap.first()?;
-        if first.at > now || !is_earlier(first.order, mark.0) {
+        // Counted from the mark, not compared with it: an old deadline, whose order the others have passed half-way round,
+        // is not new.
+        let is_new = first.order.wrapping_sub(mark.0) < self.order.wrapping_sub(mark.0);
+        if first.at > now || is_new {
             return None;
         }
         self.remove(0);
@@ -193,6 +196,21 @@ mod tests {
         }
         let order: Vec<_> = std::iter::from_fn(|| deadlines.pop_due(at(7), deadlines.mark())).collect();
         assert_eq!(order, (0..100).map(Owner::Timer).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_deadline_falls_due_however_many_were_set_since() {
+        for since in [1, (1 << 31) - 1, 1 << 31, (1 << 31) + 1, u32::MAX - 1] {
+            let mut deadlines = Deadlines::default();
+            deadlines.set(Owner::Timer(1), at(7));
+            deadlines.order = deadlines.order.wrapping_add(since);
+            let mark = deadlines.mark();
+            deadlines.set(Owner::Timer(2), at(8));
+            assert_eq!(deadlines.next(), Some(at(7)), "{since}");
+            let due: Vec<_> = std::iter::from_fn(|| deadlines.pop_due(at(8), mark)).collect();
+            assert_eq!(due, [Owner::Timer(1)], "{since}");
+            assert_eq!(deadlines.pop_due(at(8), deadlines.mark()), Some(Owner::Timer(2)), "{since}");
+        }
     }
 
     #[test]

@@ -265,3 +265,45 @@ fn too_many_names_at_once_are_refused_and_say_so() {
     assert!(ids.iter().all(|id| told(&manager, *id).len() == 2));
     drop(go);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn options_of_listeners_and_connects_reach_their_sockets() {
+    use crate::manager::conn::Io;
+    use crate::options::{ConnectOptions, ListenOptions};
+    use socket2::SockRef;
+
+    /// (no delay, keepalive after, type of service)
+    type Options = (bool, Option<Duration>, u32);
+    fn options_of(manager: &Manager<Lines>, id: ConnId) -> Options {
+        let Io::Stream(Stream::Tcp(stream)) = &manager.core.conns.get(id.0).unwrap().io else {
+            panic!("no TCP stream")
+        };
+        let socket = SockRef::from(stream);
+        let keepalive = socket.keepalive().unwrap().then(|| socket.tcp_keepalive_time().unwrap());
+        (socket.tcp_nodelay().unwrap(), keepalive, socket.tos_v4().unwrap())
+    }
+    let seconds = Duration::from_secs;
+    let url = "tcp://127.0.0.1:0";
+    let table: [(&str, ListenOptions, Options); 3] = [
+        ("defaults", ListenOptions::new(url), (true, Some(seconds(60)), 0)),
+        ("off", ListenOptions::new(url).nodelay(false).keepalive(None), (false, None, 0)),
+        ("others", ListenOptions::new(url).keepalive(seconds(99)).dscp(46), (true, Some(seconds(99)), 46 << 2)),
+    ];
+    for (name, listen, expected) in table {
+        let mut manager = Manager::new(Lines::new()).unwrap();
+        let server = manager.net().listen(listen, record).unwrap();
+        let to = manager.net().local_addr(server).unwrap();
+        let connect = ConnectOptions::new(format!("tcp://{to}"));
+        let connect = match name {
+            "off" => connect.nodelay(false).keepalive(None),
+            "others" => connect.keepalive(seconds(99)).dscp(46),
+            _ => connect,
+        };
+        let outbound = manager.net().connect(connect, record).unwrap();
+        until(&mut manager, "both ends", |m| m.stats().accepted == 1 && m.stats().connected == 1);
+        let accepted = manager.state().iter().find(|line| line.1 == "Accepted").unwrap().0;
+        assert_eq!(options_of(&manager, accepted), expected, "{name}, accepted");
+        assert_eq!(options_of(&manager, outbound), expected, "{name}, outbound");
+    }
+}

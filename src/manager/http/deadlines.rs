@@ -142,9 +142,9 @@ impl<S> Core<S> {
         let Some(http) = conn.http() else { return };
         http.bits.keep_alive = false;
         if http.phase == Phase::Head && !kept && !http.bits.busy {
-            // A client that is about to send has to be ready for that at any time.
-            http.bits.last = true;
             self.drain(key);
+        } else {
+            http.bits.unread |= http.bits.wants_more;
         }
     }
 }

@@ -155,6 +155,9 @@ impl<S> Core<S> {
         let sent = self.queue(key, |output| begun = encode(output, &to));
         match (begun, self.http_mut(key)) {
             (Some((keep_alive, reply)), Some(http)) if sent.is_queued() => {
+                // A client that did not ask for the close may have sent more already, which would make it a reset and cost
+                // the client what it has not read yet (RFC 9112 §9.6).
+                http.bits.unread |= http.bits.wants_more && !keep_alive;
                 http.bits.keep_alive = keep_alive;
                 http.reply = reply;
                 sent
