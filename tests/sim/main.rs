@@ -10,6 +10,7 @@ mod found;
 mod harness;
 mod http;
 mod life;
+mod partition;
 mod raw;
 mod stop;
 mod timers;
