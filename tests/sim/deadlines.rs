@@ -89,7 +89,11 @@ fn scenario(sim: &Sim, rng: &mut Rng, shift: Duration) -> Outcome {
     stage.lives.check()?;
     if let Err(e) = ended {
         // Without a floor the connection may stay for ever.
-        return if expected.is_none() && e.is_too_long() { Ok(()) } else { Err(format!("{name}: {e}, not {expected:?}")) };
+        return if expected.is_none() && e.is_too_long() {
+            Ok(())
+        } else {
+            Err(format!("{name}: {e}, not {expected:?}"))
+        };
     }
     let (at, reason) = stage.end.borrow().clone().ok_or("no end")?;
     let end = End { at, reason: format!("{reason:?}"), status: last_status(&got) };
