@@ -6,6 +6,7 @@
 #![cfg(feature = "sim")]
 
 mod connect;
+mod deadlines;
 mod found;
 mod harness;
 mod http;
