@@ -101,7 +101,7 @@ impl Sim {
         let over = std::rc::Rc::new(std::cell::Cell::new(false));
         let is_over = over.clone();
         self.after(time, move |_| is_over.set(true));
-        self.run(managers, || over.get(), time)
+        self.run(managers, || over.get(), Duration::MAX)
     }
 }
 

@@ -45,6 +45,8 @@ struct Ask {
     status: u16,
     answer: Vec<u8>,
     closes: bool,
+    /// The answer comes in chunks, with trailers behind them.
+    is_chunked: bool,
     /// The client says that it sends no more.
     says_last: bool,
 }
@@ -127,6 +129,8 @@ struct Client {
     wholes: Cell<usize>,
     streamed: RefCell<Vec<u8>>,
     answering: Cell<bool>,
+    /// Replies that the handler has given, to the last byte.
+    answered: Cell<usize>,
 }
 
 fn play(sim: &Sim, rng: &mut Rng, faults: &Faults) -> Outcome {
@@ -140,10 +144,22 @@ fn play(sim: &Sim, rng: &mut Rng, faults: &Faults) -> Outcome {
     server.net().listen("http://10.0.0.1:80", serve(stage.clone())).map_err(|e| e.to_string())?;
     let clients: Vec<Rc<Client>> = (0..1 + rng.below(3)).map(|_| Client::start(sim, rng, &stage, faults)).collect();
     let all_done = || clients.iter().all(|client| client.socket.borrow().is_none());
-    let stop_early = rng.chance(0.1);
-    if stop_early {
+    let end = *rng.pick(&[Finish::None, Finish::None, Finish::None, Finish::None, Finish::Drop, Finish::Shutdown]);
+    if end != Finish::None {
         let _ = sim.run_for(&mut [&mut server], up_to(rng, 300));
-    } else {
+    }
+    // Whether the server had the time to end in order.
+    let mut is_graceful = false;
+    if end == Finish::Shutdown {
+        let within = if rng.chance(0.5) { FOREVER } else { up_to(rng, 3000) };
+        let begun = sim.elapsed();
+        server.shutdown(within).map_err(|e| e.to_string())?;
+        let took = sim.elapsed() - begun;
+        is_graceful = took < within;
+        if took > within + 1000 * faults.call_time.end {
+            return Err(format!("the shutdown took {took:?} of {within:?}"));
+        }
+    } else if end == Finish::None {
         sim.run(&mut [&mut server], || all_done() && stage.lives.open() <= 1, FOREVER).map_err(|e| {
             let states: Vec<String> = clients.iter().map(|client| client.state()).collect();
             format!("{e}\n{}", states.join("\n"))
@@ -156,8 +172,20 @@ fn play(sim: &Sim, rng: &mut Rng, faults: &Faults) -> Outcome {
     if panics != stage.panics.get() {
         return Err(format!("{panics} panics counted of {}", stage.panics.get()));
     }
-    let cut_off = faults.reset > 0.0 || faults.accept_aborted > 0.0 || stop_early;
-    clients.iter().try_for_each(|client| client.check(cut_off).map_err(|what| format!("{what}\n{}", client.state())))
+    let is_reliable = faults.reset == 0.0 && faults.accept_aborted == 0.0;
+    clients.iter().try_for_each(|client| {
+        let checked = client.check(!is_reliable || end != Finish::None, end == Finish::Shutdown);
+        let checked = checked.and_then(|()| if is_reliable && is_graceful { client.check_graceful() } else { Ok(()) });
+        checked.map_err(|what| format!("{what}\n{end:?} {}", client.state()))
+    })
+}
+
+/// What becomes of the server at some moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Finish {
+    None,
+    Drop,
+    Shutdown,
 }
 
 fn limits(rng: &mut Rng) -> Limits {
@@ -217,7 +245,7 @@ impl Client {
         }
         match ask.action {
             Action::AtHead => {
-                self.answered(cx.reply(Response::text(ask.status, &String::from_utf8_lossy(&ask.answer))));
+                self.finished(cx.reply(Response::text(ask.status, &String::from_utf8_lossy(&ask.answer))));
                 // The request is not told of again.
                 self.wholes.set(self.wholes.get() + 1);
             }
@@ -252,13 +280,13 @@ impl Client {
         }
         match ask.action {
             Action::Now | Action::TakeStream | Action::TakeSlowly(_) => {
-                self.answered(cx.reply(Response::new(ask.status).body(&ask.answer)));
+                self.finished(cx.reply(Response::new(ask.status).body(&ask.answer)));
             }
             Action::Later(ms) => {
                 let (client, answer) = (self.clone(), ask.answer.clone());
                 let Some(id) = cx.defer() else { return self.complain("no promise is taken") };
                 cx.timer_after(Duration::from_millis(ms), move |cx| {
-                    client.answered_late(cx.net.reply(id, Response::text(200, &String::from_utf8_lossy(&answer))));
+                    client.finished_late(cx.net.reply(id, Response::text(200, &String::from_utf8_lossy(&answer))));
                 });
             }
             Action::Stream(pieces, ms) => {
@@ -271,13 +299,14 @@ impl Client {
                     for piece in pieces {
                         self.answered(cx.net.write(id, &piece));
                     }
-                    self.answered(cx.net.finish(id, &[("X-Sum", "1")]));
+                    self.finished(cx.net.finish(id, &[("X-Sum", "1")]));
                 } else {
                     self.stream_later(&mut cx.net, id, pieces.into(), ms);
                 }
             }
-            Action::Silent => self.answering.set(false),
-            Action::Empty(status) => self.answered(cx.reply(Response::new(status))),
+            // The server answers in its place.
+            Action::Silent => self.finished(Sent::Queued),
+            Action::Empty(status) => self.finished(cx.reply(Response::new(status))),
             Action::AtHead => self.complain("HttpRequest after a reply to the head"),
             Action::Panic => {
                 self.stage.panics.set(self.stage.panics.get() + 1);
@@ -300,7 +329,7 @@ impl Client {
                 client.answering.set(true);
                 client.stream_later(&mut cx.net, id, std::mem::take(&mut pieces), ms);
             }
-            None => client.answered_late(cx.net.finish(id, &[("X-Sum", "1")])),
+            None => client.finished_late(cx.net.finish(id, &[("X-Sum", "1")])),
         });
     }
 
@@ -309,6 +338,16 @@ impl Client {
             self.complain(&format!("a reply answered {sent:?}"));
         }
         self.answering.set(false);
+    }
+
+    fn finished(&self, sent: Sent) {
+        self.answered(sent);
+        self.finished_late(sent);
+    }
+
+    fn finished_late(&self, sent: Sent) {
+        self.answered_late(sent);
+        self.answered.set(self.answered.get() + usize::from(sent.is_queued()));
     }
 
     /// The client, or the network, may have ended the connection by then.
@@ -375,6 +414,7 @@ impl Client {
             wholes: Cell::new(0),
             streamed: RefCell::default(),
             answering: Cell::new(false),
+            answered: Cell::new(0),
         });
         stage.clients.borrow_mut().insert(addr, client.clone());
         client.clone().act_later(sim);
@@ -473,7 +513,7 @@ impl Client {
     }
 
     /// What must have come, when all is over.
-    fn check(&self, cut_off: bool) -> Outcome {
+    fn check(&self, cut_off: bool, may_stop: bool) -> Outcome {
         let replies = self.replies.borrow();
         for (reply, ask) in replies.iter().zip(self.whole()) {
             // Nothing but the end of the connection ends such a body: cut short, it looks whole.
@@ -482,13 +522,17 @@ impl Client {
             if reply.status != ask.status || (!is_whole && ask.status == 200) {
                 return Err(format!("an answer of {} with {} bytes to {ask:?}", reply.status, reply.body.len()));
             }
-            let streams = matches!(ask.action, Action::Stream(..)) && !ask.is_head;
-            if streams && !reply.trailers.is_empty() != (reply.trailers == [("X-Sum".into(), "1".into())]) {
-                return Err(format!("trailers {:?}", reply.trailers));
+            let trailers: &[_] = if ask.is_chunked { &[("X-Sum".to_owned(), "1".to_owned())] } else { &[] };
+            if reply.trailers != trailers {
+                return Err(format!("trailers {:?} to {ask:?}", reply.trailers));
             }
-            if reply.closes != ask.closes {
+            // A server that is asked to stop says so in the last reply.
+            if reply.closes != ask.closes && !(may_stop && reply.closes) {
                 return Err(format!("a reply that says close: {} to {ask:?}", reply.closes));
             }
+        }
+        if let Some(at) = replies.iter().position(|reply| reply.closes).filter(|at| at + 1 < replies.len()) {
+            return Err(format!("{} replies behind the last one", replies.len() - at - 1));
         }
         if self.wholes.get() > self.whole().len() {
             return Err("a request that was cut short was told as whole".into());
@@ -524,6 +568,21 @@ impl Client {
             (_, []) if self.read.get() == self.got.borrow().len() => Ok(()),
             _ => Err(format!("more than was asked for: {refused:?}")),
         }
+    }
+
+    /// A server that stops in order finishes what it has begun, and what it has given arrives.
+    fn check_graceful(&self) -> Outcome {
+        let panics = self.asks.iter().any(|ask| ask.action == Action::Panic);
+        if panics || self.ending == Ending::CutOff {
+            return Ok(());
+        }
+        if self.answered.get() != self.wholes.get() {
+            return Err(format!("{} requests answered of {}", self.answered.get(), self.wholes.get()));
+        }
+        if self.replies.borrow().len() < self.answered.get() {
+            return Err(format!("{} replies of {} came", self.replies.borrow().len(), self.answered.get()));
+        }
+        Ok(())
     }
 
     fn state(&self) -> String {
@@ -611,9 +670,10 @@ fn random_ask(rng: &mut Rng, index: usize, most: usize) -> Ask {
     // Without chunks only the end of the connection ends a reply of unknown length.
     let until_close = old && matches!(action, Action::Stream(..)) && !is_head;
     let closes = !keeps || until_close || action == Action::Panic;
+    let is_chunked = matches!(action, Action::Stream(..)) && !old && !is_head;
     let head_len = head.len();
     let wire = [head.into_bytes(), coded].concat();
-    Ask { wire, head_len, expects, is_head, body, action, status, answer, closes, says_last: !keeps }
+    Ask { wire, head_len, expects, is_head, body, action, status, answer, closes, is_chunked, says_last: !keeps }
 }
 
 fn chunk(rng: &mut Rng, body: &[u8]) -> Vec<u8> {

@@ -6,10 +6,12 @@
 #![cfg(feature = "sim")]
 
 mod connect;
+mod deadlines;
 mod found;
 mod harness;
 mod http;
 mod life;
+mod partition;
 mod raw;
 mod stop;
 mod timers;

@@ -146,7 +146,7 @@ fn peer_acts(sim: &Sim, mut rng: Rng, peer: Weak<SimSocket>, eager: f64) {
         if rng.chance(eager) {
             socket.take();
         }
-        if rng.chance(0.01) {
+        if socket.is_connected() && rng.chance(0.01) {
             return socket.reset();
         }
         peer_acts(sim, rng, peer, eager);

@@ -25,13 +25,16 @@ fn datagram_scenario_notices_one_too_many() {
 
 const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)), 7);
 
+/// A client, and what it sent.
+type Datagram = (SocketAddr, Vec<u8>);
+
 struct Stage {
     lives: Lives,
     rng: RefCell<Rng>,
     /// Datagrams that the clients sent, by sender.
     sent: RefCell<BTreeMap<SocketAddr, Vec<Vec<u8>>>>,
     /// How often each was queued as an echo, and how often it came back.
-    echoed: RefCell<BTreeMap<(SocketAddr, Vec<u8>), (u64, u64)>>,
+    echoed: RefCell<BTreeMap<Datagram, (u64, u64)>>,
     queued: Cell<u64>,
     refused: Cell<u64>,
     /// `Drained` is owed.

@@ -22,13 +22,15 @@ fn wakeup_scenario_notices_one_too_many() {
     assert!(some_seed_fails(|sim, rng| scenario(sim, rng, true)));
 }
 
+type Mail = (Vec<Vec<u8>>, usize);
+
 struct Stage {
     lives: Lives,
     rng: RefCell<Rng>,
     waker: Waker,
     ids: RefCell<Vec<ConnId>>,
     /// What was queued for each, and how much of it came.
-    mail: RefCell<BTreeMap<ConnId, (Vec<Vec<u8>>, usize)>>,
+    mail: RefCell<BTreeMap<ConnId, Mail>>,
     listener: Cell<Option<ConnId>>,
     /// The connection whose `Closed` is being told.
     closing: Cell<Option<ConnId>>,

@@ -241,6 +241,8 @@ impl World {
     pub(super) fn reset_peer(&mut self, id: SockId) {
         let Some(end) = self.end(id) else { return };
         end.phase = Phase::Dead;
+        // What is still on its way finds nobody; above all not the news that the connection stands.
+        end.wire.clear();
         end.backlog.clear();
         if let Some(peer) = end.peer.take() {
             if let Some(other) = self.end(peer) {
