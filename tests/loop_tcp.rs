@@ -689,6 +689,26 @@ fn a_taken_over_socket_that_lives_on_elsewhere_troubles_nobody_after_its_close()
     drop((innocent, other));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_byte_that_is_urgent_holds_up_nothing_behind_it() {
+    // A read stops at the urgent mark, so that a short one does not mean that the socket is empty.
+    for gap in [false, true] {
+        let mut manager = manager();
+        let id = manager.net().listen("tcp://127.0.0.1:0", record).unwrap();
+        let mut stream = client(addr(&mut manager, id));
+        until(&mut manager, "an accept", |m| m.stats().accepted == 1);
+        stream.write_all(b"before").unwrap();
+        if gap {
+            until(&mut manager, "what comes before", |m| m.stats().bytes_in == 6);
+        }
+        SockRef::from(&stream).send_out_of_band(b"!").unwrap();
+        stream.write_all(b"behind").unwrap();
+        until(&mut manager, "what comes behind", |m| m.stats().bytes_in == 12);
+        assert_eq!(manager.state().lines.last().unwrap().1, "Data behind");
+    }
+}
+
 #[test]
 fn the_peers_end_comes_after_everything_it_sent() {
     let mut manager = Manager::new((0usize, None::<String>)).unwrap();

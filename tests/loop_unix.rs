@@ -191,6 +191,36 @@ fn what_a_peer_sent_before_it_closed_is_delivered_after_a_pause() {
     assert_eq!(manager.state().of(conn), ["Opened", "Accepted", "Data last will", "Closed: closed by the peer"]);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_descriptor_that_is_passed_holds_up_nothing_behind_it() {
+    if !common::process::alone("a_descriptor_that_is_passed_holds_up_nothing_behind_it") {
+        return;
+    }
+    // A read stops behind the bytes that a descriptor comes with, so that a short one does not mean that the socket is
+    // empty. Nobody takes the descriptor, so it is closed.
+    let mut manager = manager();
+    let (mut peer, stream) = UnixStream::pair().unwrap();
+    let id = manager.net().adopt(Scheme::Unix, stream, record).unwrap();
+    manager.poll(Some(ZERO)).unwrap();
+    let before = common::process::descriptors();
+    peer.write_all(b"before, ").unwrap();
+    // The header of a control message: its length, SOL_SOCKET, SCM_RIGHTS; then the descriptor.
+    let mut control = [0; 24];
+    control[..8].copy_from_slice(&20u64.to_ne_bytes());
+    control[8..12].copy_from_slice(&1i32.to_ne_bytes());
+    control[12..16].copy_from_slice(&1i32.to_ne_bytes());
+    control[16..20].copy_from_slice(&1i32.to_ne_bytes());
+    let bytes = [std::io::IoSlice::new(b"with it, ")];
+    let message = socket2::MsgHdr::new().with_buffers(&bytes).with_control(&control);
+    assert_eq!(socket2::SockRef::from(&peer).sendmsg(&message, 0).unwrap(), 9);
+    peer.write_all(b"behind").unwrap();
+    until(&mut manager, "all of it", |m| m.stats().bytes_in == 23);
+    let told: String = manager.state().of(id)[1..].iter().map(|line| line.strip_prefix("Data ").unwrap()).collect();
+    assert_eq!(told, "before, with it, behind");
+    assert_eq!(common::process::descriptors(), before);
+}
+
 #[test]
 fn megabytes_go_both_ways() {
     let dir = TempDir::new();

@@ -149,7 +149,7 @@ impl Flags {
     pub(crate) const READABLE: Self = Self(1 << 1);
     /// The socket takes output, as far as we know.
     pub(crate) const WRITABLE: Self = Self(1 << 2);
-    /// The reactor has told that the peer sends no more: short reads no longer mean "drained".
+    /// The reactor has told that the peer sends no more, or of an urgent byte: short reads no longer mean "drained".
     pub(crate) const READ_CLOSED: Self = Self(1 << 3);
     /// A read returned the end of the stream.
     pub(crate) const EOF: Self = Self(1 << 4);

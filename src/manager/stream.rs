@@ -96,7 +96,7 @@ impl<S> Core<S> {
                     self.stats.bytes_in += n as u64;
                     // A short read has emptied the socket, which saves the read that would say so; unless the peer has
                     // closed its side: no edge will tell of that again.
-                    if n < room.len() && SHORT_READ_DRAINS && !conn.flags.has(Flags::READ_CLOSED) {
+                    if n < room.len() && stream.short_read_drains() && !conn.flags.has(Flags::READ_CLOSED) {
                         conn.flags.clear(Flags::READABLE);
                     }
                     return Read::Bytes(n);
@@ -388,6 +388,3 @@ impl Conn {
         }
     }
 }
-
-/// epoll and kqueue: a read that returns less than was asked for has emptied the socket.
-const SHORT_READ_DRAINS: bool = cfg!(unix);

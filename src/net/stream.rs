@@ -93,6 +93,19 @@ impl Stream {
         }
     }
 
+    /// Whether a read of less than was asked for has emptied the socket: with epoll and kqueue, unless the peer has closed
+    /// its side. A Unix socket also stops behind bytes that a descriptor was passed with.
+    #[inline]
+    pub(crate) fn short_read_drains(&self) -> bool {
+        match self {
+            Self::Tcp(_) => cfg!(unix),
+            #[cfg(unix)]
+            Self::Unix(_) => false,
+            #[cfg(feature = "sim")]
+            Self::Mem(_) => true,
+        }
+    }
+
     /// Tells the peer that nothing more comes. Its own bytes can still be read.
     pub(crate) fn shutdown_write(&self) -> io::Result<()> {
         match self {

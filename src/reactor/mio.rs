@@ -56,7 +56,7 @@ impl MioReactor {
                 token,
                 readable: event.is_readable(),
                 writable: event.is_writable(),
-                read_closed: event.is_read_closed(),
+                read_closed: event.is_read_closed() || event.is_priority(),
                 hung_up: event.is_error() || event.is_write_closed(),
             });
         }
@@ -65,9 +65,14 @@ impl MioReactor {
 }
 
 fn interest(watch: Watch) -> Interest {
+    // Urgent bytes (RFC 9293 §3.8.5) are told of nowhere else.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let read = Interest::READABLE | Interest::PRIORITY;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let read = Interest::READABLE;
     match watch {
-        Watch::Read => Interest::READABLE,
-        Watch::Both => Interest::READABLE | Interest::WRITABLE,
+        Watch::Read => read,
+        Watch::Both => read | Interest::WRITABLE,
     }
 }
 

@@ -28,7 +28,8 @@ pub(crate) struct Ready {
     pub(crate) token: Token,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The peer will send no more: reading must go on until it returns zero.
+    /// The peer will send no more, or has marked a byte as urgent, at which a read stops: reading must go on until there
+    /// is nothing.
     pub(crate) read_closed: bool,
     /// Both directions are over, or the socket has an error to tell.
     pub(crate) hung_up: bool,

@@ -177,12 +177,19 @@ impl<S> Core<S> {
         match http.phase {
             // Answered from elsewhere before the body came.
             Phase::Body if http.bits.body_pending => self.end_http(key),
-            Phase::Body | Phase::Answer => self.finish_reply(key),
+            Phase::Body | Phase::Answer => {
+                self.finish_reply(key);
+                // What is there already waits for nothing else.
+                let waits = Flags::BACKLOG | Flags::READABLE | Flags::EOF;
+                if self.conns.get(key).is_some_and(|conn| conn.flags.has(waits)) {
+                    self.make_ready(key);
+                }
+            }
             Phase::Head => {}
         }
     }
 
-    /// Makes the connection ready for its next request, or ends it.
+    /// Makes the connection fit for its next request, or ends it. Where it is served, that goes on with what is there.
     pub(super) fn finish_reply(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let Some(http) = conn.http() else { return };
@@ -193,8 +200,6 @@ impl<S> Core<S> {
         http.bits.endless = false;
         if !http.bits.keep_alive {
             self.end_http(key);
-        } else if conn.flags.has(Flags::BACKLOG | Flags::READABLE | Flags::EOF) {
-            self.make_ready(key);
         }
     }
 
