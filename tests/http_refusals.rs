@@ -129,6 +129,7 @@ fn heads_beyond_the_limits_have_a_status_of_their_own() {
         ("414, unfinished", format!("GET /{}", "a".repeat(9000)), 414),
         ("501", format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "M".repeat(50)), 501),
         ("501, unfinished", "M".repeat(50), 501),
+        ("501, RFC 9110 9.3.6", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n".into(), 501),
         ("505", "GET / HTTP/2.0\r\nHost: a\r\n\r\n".into(), 505),
         ("505, old", "GET / HTTP/0.9\r\nHost: a\r\n\r\n".into(), 505),
         ("505, minor", "GET / HTTP/1.2\r\nHost: a\r\n\r\n".into(), 505),

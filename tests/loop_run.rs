@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use common::{Log, addr, client, helper, manager, ms, note, read_all, record, until};
@@ -140,7 +140,7 @@ fn requests_in_progress_are_answered_while_it_shuts_down() {
             cx.net.stop();
         }
     });
-    let to: SocketAddr = addr(&mut manager, id.unwrap());
+    let to = addr(&mut manager, id.unwrap());
     let ask = helper(move || common::get(to, "/slow"));
     manager.run().unwrap();
     assert_eq!(ask.join("the answer"), Some((200, "late but whole".into())));
@@ -150,6 +150,7 @@ fn requests_in_progress_are_answered_while_it_shuts_down() {
 /// SIGINT and SIGTERM, each in a process of its own.
 #[cfg(feature = "signals")]
 mod signals {
+    use std::net::SocketAddr;
     use std::os::unix::process::ExitStatusExt;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -375,12 +375,12 @@ fn times_beyond_what_the_system_can_wait_for_are_waited_for_in_parts() {
         manager.net().timer_after(wait, count);
         let waker = manager.waker();
         let (tell, wake) = std::sync::mpsc::channel::<()>();
+        let start = Instant::now();
         let thread = std::thread::spawn(move || {
             // Expected to time out: nobody tells.
             let _ = wake.recv_timeout(ms(30));
             waker.stop()
         });
-        let start = Instant::now();
         while !manager.poll(Some(wait)).unwrap().stop {}
         assert!(start.elapsed() >= ms(30));
         assert!(manager.stats().turns <= 2, "{wait:?}: {} turns", manager.stats().turns);

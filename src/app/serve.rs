@@ -1,5 +1,6 @@
 //! The server: what `vansire run` does.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process;
@@ -194,24 +195,30 @@ fn reply(cx: &mut Ctx<'_, Site>, request: &Request<'_>, response: Response<'_>) 
     };
     line.clear();
     access::write_line(*access, &entry, line);
-    log.write(line);
+    log.access(line);
 }
 
 impl Site {
     fn note(&self, level: Level, what: impl FnOnce() -> String) {
         if self.level >= level {
-            super::note(&what());
+            self.log.note(what());
         }
     }
 }
 
-/// Lines to stdout, written by a thread of their own: a reader that stalls must not stall the loop. Lines that find the
-/// queue full are dropped and counted.
+/// Lines to stdout and stderr, written by a thread of their own: a reader that stalls must not stall the loop. Lines that
+/// find the queue full are dropped and counted.
 struct Log {
-    lines: Option<SyncSender<String>>,
+    lines: Option<SyncSender<Line>>,
     /// Says that the thread has ended.
     ended: Receiver<()>,
-    dropped: u64,
+    dropped: Cell<u64>,
+}
+
+enum Line {
+    /// Of the access log, as it is.
+    Access(String),
+    Note(String),
 }
 
 /// Lines that may wait.
@@ -219,38 +226,47 @@ const LINES_MAX: usize = 4096;
 
 impl Log {
     fn start() -> Result<Self> {
-        let (lines, queue) = sync_channel::<String>(LINES_MAX);
+        let (lines, queue) = sync_channel(LINES_MAX);
         let (end, ended) = sync_channel(1);
         let write = move || {
             let mut out = io::BufWriter::new(io::stdout());
-            while let Ok(line) = queue.recv() {
+            let mut write = |line| match line {
                 // Nobody is left to tell that stdout is gone.
-                let _ = out.write_all(line.as_bytes());
-                for line in queue.try_iter() {
-                    let _ = out.write_all(line.as_bytes());
-                }
-                let _ = out.flush();
+                Line::Access(line) => drop(out.write_all(line.as_bytes()).and_then(|()| out.flush())),
+                Line::Note(line) => super::note(&line),
+            };
+            for line in queue {
+                write(line);
             }
             let _ = end.send(());
         };
         let thread = thread::Builder::new().name("vansire-log".into()).spawn(write);
         thread.map_err(|e| Error::with_source(Kind::Io, "cannot start the log's thread", e))?;
-        Ok(Self { lines: Some(lines), ended, dropped: 0 })
+        Ok(Self { lines: Some(lines), ended, dropped: Cell::new(0) })
     }
 
-    fn write(&mut self, line: &str) {
+    fn access(&self, line: &str) {
+        self.write(Line::Access(line.to_owned()));
+    }
+
+    fn note(&self, line: String) {
+        self.write(Line::Note(line));
+    }
+
+    fn write(&self, line: Line) {
         let Some(lines) = &self.lines else { return };
-        match lines.try_send(line.to_owned()) {
+        match lines.try_send(line) {
             Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            Err(TrySendError::Full(_)) => self.dropped += 1,
+            Err(TrySendError::Full(_)) => self.dropped.set(self.dropped.get() + 1),
         }
     }
 }
 
 impl Drop for Log {
     fn drop(&mut self) {
-        if self.dropped > 0 {
-            super::note(&format!("{} lines of the access log were dropped: nobody read them in time", self.dropped));
+        let dropped = self.dropped.get();
+        if dropped > 0 {
+            self.note(format!("{dropped} lines of the log were dropped: nobody read them in time"));
         }
         // The thread ends with the queue, once what waits is written. A reader that stalls does not keep us here.
         self.lines = None;

@@ -163,6 +163,7 @@ impl<S> Core<S> {
     }
 
     /// As [`queue`](Self::queue), for the end of a message whose beginning was admitted: that has no cap.
+    #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn queue_end(&mut self, key: Key, write: impl FnOnce(&mut WriteBuf)) -> Sent {
         self.queue_up_to(key, false, write)

@@ -285,6 +285,11 @@ impl<S> Core<S> {
             self.refuse(key, 417, &"an expectation that is not known");
             return 0;
         }
+        if head.is_connect() {
+            // RFC 9110 §9.3.6: what would follow a 2xx is a tunnel's, and there is none here.
+            self.refuse(key, 501, &"there are no tunnels here");
+            return 0;
+        }
         http.bits.choosing = true;
         http.body = None;
         self.stats.http_requests += 1;

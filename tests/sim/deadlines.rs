@@ -298,7 +298,9 @@ impl Stage {
         let conn = cx.conn;
         for (wait, bytes) in self.writes.take() {
             at += wait;
-            cx.timer_after(at, move |cx| drop(cx.net.write(conn, &bytes)));
+            cx.timer_after(at, move |cx| {
+                cx.net.write(conn, &bytes);
+            });
         }
     }
 }

@@ -165,6 +165,12 @@ impl<'a> Head<'a> {
         self.method_bytes() == b"HEAD"
     }
 
+    /// The method is CONNECT: it asks for a tunnel.
+    #[inline]
+    pub fn is_connect(&self) -> bool {
+        self.method_bytes() == b"CONNECT"
+    }
+
     /// The request target as it came: origin-form (`/a?b`), absolute-form (`http://h/a`), authority-form (CONNECT only)
     /// or `*` (OPTIONS only).
     #[inline]
