@@ -123,6 +123,10 @@ fn scenario(sim: &Sim, rng: &mut Rng, wrong: bool) -> Outcome {
         Err(failure) if failure.is_stuck() => {}
         other => return Err(format!("something is left to happen: {other:?}")),
     }
+    let (open, expected) = (sim.open_sockets(), stage.listeners.len());
+    if open != expected {
+        return Err(format!("{} sockets are left over from attempts", open - expected));
+    }
     stage.check()
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use vansire::sim::{Faults, Rng, Sim, SimSocket};
-use vansire::{CloseReason, ConnId, Ctx, Deadline, Event, Limits, Manager, Sent};
+use vansire::{CloseReason, ConnId, Ctx, Deadline, Event, Limits, Manager, Net, Sent};
 
 use crate::harness::{FOREVER, Outcome, PLANNED, for_each_seed, random_faults, some_seed_fails, up_to};
 use crate::life::Lives;
@@ -71,7 +71,10 @@ struct Pair {
     echoed: Vec<u8>,
     got: usize,
     paused: bool,
+    pauses: u32,
     high: bool,
+    /// Others act on it: they cannot know whether its end has come.
+    may_be_over: bool,
     /// Of the handler that is to be told.
     tag: u32,
     fate: Fate,
@@ -89,6 +92,16 @@ enum Fate {
     Panicked,
     /// The manager was dropped.
     Stopped,
+}
+
+impl Pair {
+    /// The first decision counts.
+    fn decide(&mut self, fate: Fate) {
+        if self.fate == Fate::Open || (self.fate == Fate::Drained && fate != Fate::Drained) {
+            self.fate = fate;
+        }
+        self.may_be_over = true;
+    }
 }
 
 fn echo(sim: &Sim, rng: &mut Rng, faults: &Faults) -> Outcome {
@@ -217,70 +230,101 @@ impl Stage {
         {
             let frame = &frame[..=frame[0] as usize];
             used += frame.len();
-            self.queue(cx, addr, frame);
+            self.queue(&mut cx.net, cx.conn, addr, frame);
         }
         self.with_pair(addr, |pair| pair.used += used);
         used
     }
 
-    fn queue(&self, cx: &mut Ctx<'_, ()>, addr: SocketAddr, bytes: &[u8]) {
+    fn queue(&self, net: &mut Net<'_, ()>, conn: ConnId, addr: SocketAddr, bytes: &[u8]) {
         let shared = self.chance(0.2);
-        let sent = if shared { cx.send_shared(Bytes::copy_from_slice(bytes)) } else { cx.send(bytes) };
-        let expected = self.with_pair(addr, |pair| pair.fate == Fate::Open);
-        if sent.is_queued() != expected {
-            self.complain(cx, &format!("send answered {sent:?}"));
-        }
-        if sent.is_queued() {
-            self.with_pair(addr, |pair| {
+        let sent = if shared { net.send_shared(conn, Bytes::copy_from_slice(bytes)) } else { net.send(conn, bytes) };
+        self.with_pair(addr, |pair| {
+            if sent.is_queued() && pair.fate != Fate::Open {
+                self.lives.complain(format!("{conn}: a send after {:?} answered {sent:?}", pair.fate));
+            }
+            if sent.is_queued() {
                 pair.echoed.extend_from_slice(bytes);
                 pair.high |= sent == Sent::High;
-            });
-        }
+            } else if !pair.may_be_over {
+                self.lives.complain(format!("{conn}: a send answered {sent:?}"));
+            }
+        });
     }
 
-    /// Something that a handler might do.
-    fn mischief(self: &Rc<Self>, cx: &mut Ctx<'_, ()>, addr: SocketAddr) {
+    /// Something that a handler or a timer might do, to its own connection or to another.
+    fn mischief(self: &Rc<Self>, net: &mut Net<'_, ()>, own: Option<(ConnId, SocketAddr)>) {
         if !self.chance(self.mischief * 5.0) {
             return;
         }
-        let dice = self.rng.borrow_mut().below(12);
+        let of_another = own.is_none() || self.chance(0.3);
+        let Some((conn, addr)) = (if of_another { self.any_open(net) } else { own }) else { return };
+        let dice = self.rng.borrow_mut().below(13);
         match dice {
-            0..=3 => {
-                cx.net.pause_read(cx.conn);
-                self.with_pair(addr, |pair| pair.paused = true);
-                let (stage, conn) = (self.clone(), cx.conn);
-                let wait = up_to(&mut self.rng.borrow_mut(), 100);
-                cx.timer_after(wait, move |cx| {
-                    stage.with_pair(addr, |pair| pair.paused = false);
-                    cx.net.resume_read(conn);
-                });
-            }
+            0..=3 => self.pause(net, conn, addr),
             4..=6 => {
                 let len = self.rng.borrow_mut().below(self.junk);
                 let junk = self.rng.borrow_mut().bytes(len);
-                self.queue(cx, addr, &junk);
+                self.with_pair(addr, |pair| pair.may_be_over |= of_another);
+                self.queue(net, conn, addr, &junk);
             }
             7 | 8 => {
                 let tag = self.with_pair(addr, |pair| {
                     pair.tag += 1;
                     pair.tag
                 });
-                cx.net.set_handler(cx.conn, serve(self.clone(), tag));
+                net.set_handler(conn, serve(self.clone(), tag));
             }
             9 => {
-                cx.drain();
-                self.with_pair(addr, |pair| pair.fate = Fate::Drained);
+                net.drain(conn);
+                self.with_pair(addr, |pair| pair.decide(Fate::Drained));
             }
             10 => {
-                cx.close();
-                self.with_pair(addr, |pair| pair.fate = Fate::Closed);
+                net.close(conn);
+                self.with_pair(addr, |pair| pair.decide(Fate::Closed));
+            }
+            11 => {
+                // The listener has a rest.
+                let Some(listener) = self.listener.get() else { return };
+                net.pause_read(listener);
+                let wait = up_to(&mut self.rng.borrow_mut(), 100);
+                net.timer_after(wait, move |cx| cx.net.resume_read(listener));
             }
             _ => {
-                self.with_pair(addr, |pair| pair.fate = Fate::Panicked);
+                let Some((_, addr)) = own else { return };
+                self.with_pair(addr, |pair| pair.decide(Fate::Panicked));
                 self.panics.set(self.panics.get() + 1);
                 std::panic::panic_any(PLANNED);
             }
         }
+    }
+
+    fn any_open(&self, net: &Net<'_, ()>) -> Option<(ConnId, SocketAddr)> {
+        let pairs = self.pairs.borrow();
+        let open: Vec<(ConnId, SocketAddr)> = pairs
+            .iter()
+            .filter_map(|(addr, pair)| Some((pair.conn.filter(|conn| net.is_open(*conn))?, *addr)))
+            .collect();
+        if open.is_empty() { None } else { Some(*self.rng.borrow_mut().pick(&open)) }
+    }
+
+    fn pause(self: &Rc<Self>, net: &mut Net<'_, ()>, conn: ConnId, addr: SocketAddr) {
+        net.pause_read(conn);
+        let pauses = self.with_pair(addr, |pair| {
+            pair.paused = true;
+            pair.pauses += 1;
+            pair.pauses
+        });
+        let stage = self.clone();
+        let wait = up_to(&mut self.rng.borrow_mut(), 100);
+        net.timer_after(wait, move |cx| {
+            // Unless it was paused again meanwhile.
+            if stage.with_pair(addr, |pair| pair.pauses == pauses) {
+                stage.with_pair(addr, |pair| pair.paused = false);
+                cx.net.resume_read(conn);
+            }
+            stage.mischief(&mut cx.net, None);
+        });
     }
 
     fn check_reason(&self, cx: &Ctx<'_, ()>, addr: SocketAddr, reason: &CloseReason) {
@@ -291,7 +335,7 @@ impl Stage {
             CloseReason::Local => matches!(fate, Fate::Closed | Fate::Drained),
             CloseReason::HandlerPanicked => fate == Fate::Panicked,
             // The peer may be quicker than what was decided here.
-            CloseReason::Peer | CloseReason::Reset(_) => matches!(fate, Fate::Open | Fate::Drained),
+            CloseReason::Peer | CloseReason::Reset(_) => fate != Fate::Panicked,
             CloseReason::TimedOut(Deadline::Drain) => fate == Fate::Drained,
             _ => false,
         };
@@ -315,7 +359,7 @@ fn serve(stage: Rc<Stage>, tag: u32) -> impl FnMut(&mut Ctx<'_, ()>, Event<'_>) 
                     stage.complain(cx, "accepted by an unknown listener");
                 }
                 stage.with_pair(addr, |pair| pair.conn = Some(cx.conn));
-                stage.mischief(cx, addr);
+                stage.mischief(&mut cx.net, Some((cx.conn, addr)));
             }
             Event::Data(data) => {
                 let mut used = stage.take(cx, addr, tag, &data);
@@ -323,13 +367,13 @@ fn serve(stage: Rc<Stage>, tag: u32) -> impl FnMut(&mut Ctx<'_, ()>, Event<'_>) 
                     used = used.saturating_sub(1);
                 }
                 data.consume(used);
-                stage.mischief(cx, addr);
+                stage.mischief(&mut cx.net, Some((cx.conn, addr)));
             }
             Event::Drained => {
                 if !stage.with_pair(addr, |pair| std::mem::replace(&mut pair.high, false)) {
                     stage.complain(cx, "Drained and was never High");
                 }
-                stage.mischief(cx, addr);
+                stage.mischief(&mut cx.net, Some((cx.conn, addr)));
             }
             Event::Closed(reason) => {
                 stage.check_reason(cx, addr, &reason);

@@ -17,6 +17,54 @@ fn datagrams_come_from_the_right_peer_and_the_queue_is_bounded() {
     for_each_seed("datagrams", |sim, rng| scenario(sim, rng, false));
 }
 
+#[test]
+fn a_connected_socket_gets_every_answer() {
+    for_each_seed("a_connected_socket", |sim, rng| {
+        sim.set_faults(Faults::benign(rng));
+        let peer = sim.udp(SERVER).map_err(|e| e.to_string())?;
+        let mut manager = Manager::builder().sim(sim).build(()).map_err(|e| e.to_string())?;
+        let answers = Rc::new(RefCell::new(Vec::new()));
+        let lives = Lives::default();
+        let (log, at) = (answers.clone(), lives.clone());
+        let handler = move |cx: &mut Ctx<'_, ()>, event: Event<'_>| {
+            at.see(cx, &event);
+            match event {
+                Event::Datagram { from: SERVER, data } => log.borrow_mut().push(data.to_vec()),
+                Event::Datagram { from, .. } => at.complain(format!("a datagram from {from}")),
+                Event::Closed(vansire::CloseReason::Stopped) => {}
+                Event::Closed(reason) => at.complain(format!("closed with {reason:?}")),
+                _ => {}
+            }
+        };
+        let id = manager.net().connect(format!("udp://{SERVER}").as_str(), handler).map_err(|e| e.to_string())?;
+        let stranger = sim.udp(([10, 9, 9, 9], 9)).map_err(|e| e.to_string())?;
+        let mut asked = Vec::new();
+        for n in 0..1 + rng.below(40) as u8 {
+            if !manager.net().send(id, &[n]).is_queued() {
+                return Err(format!("question {n} was not queued"));
+            }
+            asked.push(vec![n]);
+            let wait = up_to(rng, 10);
+            sim.run_for(&mut [&mut manager], wait).map_err(|e| e.to_string())?;
+            while let Some((from, data)) = peer.take() {
+                stranger.send_to(b"forged", from);
+                peer.send_to(&data, from);
+            }
+        }
+        let mut is_answered = || {
+            while let Some((from, data)) = peer.take() {
+                peer.send_to(&data, from);
+            }
+            answers.borrow().len() == asked.len()
+        };
+        sim.run(&mut [&mut manager], &mut is_answered, FOREVER).map_err(|e| e.to_string())?;
+        drop(manager);
+        lives.check_all_over()?;
+        answers.borrow_mut().sort();
+        if *answers.borrow() == asked { Ok(()) } else { Err(format!("{:?} answered of {asked:?}", answers.borrow())) }
+    });
+}
+
 /// The proof that the scenario can fail: the network doubles datagrams, and the model does not know.
 #[test]
 fn datagram_scenario_notices_one_too_many() {

@@ -55,6 +55,8 @@ pub(super) enum Seg {
     Refused(io::ErrorKind),
     Data(Vec<u8>),
     Fin,
+    /// The end of both directions: a Unix socket that is closed tells it at once, where TCP answers what comes afterwards.
+    Hangup,
     Reset,
 }
 
@@ -207,6 +209,11 @@ impl World {
             Seg::Fin => {
                 end.fin = true;
                 self.log(id, || "got the end".into());
+                self.edge(id, Mask::ALL);
+            }
+            Seg::Hangup => {
+                (end.fin, end.shut) = (true, true);
+                self.log(id, || "is hung up".into());
                 self.edge(id, Mask::ALL);
             }
             Seg::Reset => self.die(id),
@@ -473,6 +480,7 @@ impl World {
             end.orphan = true;
             return self.unwatch(id);
         }
+        let unix = matches!((&end.local, &end.remote), (Address::Unix(_), _) | (_, Address::Unix(_)));
         let coming = end.wire.iter().any(|(_, seg)| matches!(seg, Seg::Data(_)));
         let shut = end.shut;
         let peer = if end.phase == Phase::Dead { None } else { end.peer };
@@ -482,6 +490,8 @@ impl World {
                     other.wire.retain(|(_, seg)| matches!(seg, Seg::Up));
                 }
                 self.send_seg(peer, Seg::Reset);
+            } else if unix {
+                self.send_seg(peer, Seg::Hangup);
             } else {
                 if !shut {
                     self.send_seg(peer, Seg::Fin);
