@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub mod client;
 pub mod histogram;
 pub mod procfs;
 
