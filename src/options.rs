@@ -213,7 +213,7 @@ impl ConnectOptions {
     }
 
     /// Asks this proxy for a tunnel to the server (CONNECT, RFC 9110 §9.3.6), and speaks HTTP through it. `Connected` is
-    /// told when the tunnel stands.
+    /// told when the tunnel stands; wait for it before a request whose body is streamed.
     #[cfg(feature = "http")]
     pub fn tunnel(mut self, url: impl Into<String>) -> Self {
         self.proxy = Some(Proxy::Tunnel(UrlText(url.into())));

@@ -26,7 +26,7 @@ while [ $# -gt 0 ]; do
 done
 
 cargo build --release --quiet --no-default-features --features hyper,ours --bin floor --bin client-ours --bin client-hyper
-taskset -c "$server_cpu" "$bin/floor" "$addr" &
+taskset -c "$server_cpu" "$bin/floor" "$addr" >&2 &
 server=$!
 results=$(mktemp -d)
 trap 'kill "$server"; rm -r "$results"' EXIT

@@ -27,7 +27,7 @@ impl<S> Core<S> {
             // The server is not to blame for what the handler does not take, or does not give.
             _ if paused => Due::Nothing,
             Phase::Head if client.held.is_some() => Due::Continue,
-            Phase::Head if uploads => Due::Reply,
+            Phase::Head | Phase::Body if uploads => Due::Reply,
             Phase::Head => Due::Response,
             Phase::Body => Due::Rate,
             Phase::Idle | Phase::Over => Due::Idle,
