@@ -76,7 +76,7 @@ fn handle(cx: &mut Ctx<'_, Site>, event: Event<'_>) {
         Event::HttpRequest(request) => answer(cx, request),
         Event::Closed(reason) => {
             cx.state.began.remove(cx.conn);
-            if let CloseReason::Protocol(why) = reason {
+            if let CloseReason::Refused { why, .. } | CloseReason::Protocol(why) = reason {
                 let conn = cx.conn;
                 cx.state.note(Level::Debug, || format!("connection {conn}: {why}"));
             }
