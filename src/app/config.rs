@@ -20,6 +20,7 @@ pub use items::{FolderConfig, ListenConfig, RedirectConfig};
 pub use loader::{Loaded, Loader, Origin, Problems};
 pub use print::reference;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -98,6 +99,17 @@ pub enum Level {
     Trace,
 }
 
+impl Api {
+    /// Whether a peer there is answered; one without an address is on a Unix socket.
+    pub fn admits(self, peer: Option<IpAddr>) -> bool {
+        match self {
+            Api::Off => false,
+            Api::Local => peer.is_none_or(|ip| ip.to_canonical().is_loopback()),
+            Api::All => true,
+        }
+    }
+}
+
 impl Level {
     /// Every level with its name, from the least to the most.
     pub const ALL: [(&'static str, Level); 5] = [
@@ -135,6 +147,24 @@ impl Default for Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_api_is_for_this_machine_unless_asked() {
+        let table = [
+            (Some("127.0.0.1"), true),
+            (Some("::1"), true),
+            (Some("::ffff:127.0.0.1"), true),
+            (None, true),
+            (Some("192.168.1.5"), false),
+            (Some("::ffff:10.0.0.1"), false),
+            (Some("fe80::1"), false),
+        ];
+        for (peer, is_local) in table {
+            let peer: Option<IpAddr> = peer.map(|peer| peer.parse().expect(peer));
+            assert_eq!(Config::default().http.api.admits(peer), is_local, "{peer:?}");
+            assert!(Api::All.admits(peer) && !Api::Off.admits(peer), "{peer:?}");
+        }
+    }
 
     #[test]
     fn levels_step_and_stop_at_the_ends() {

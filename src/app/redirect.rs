@@ -183,7 +183,9 @@ mod tests {
             ("/root/*", "/*", 302),
             ("/ü", "/u", 302),
         ]);
-        let table: &[(&str, &str, Option<&str>, Option<(u16, &str)>)] = &[
+        // (name, path, query, status and place)
+        type Row<'a> = (&'a str, &'a str, Option<&'a str>, Option<(u16, &'a str)>);
+        let table: &[Row<'_>] = &[
             ("exact", "/old", None, Some((302, "/new"))),
             ("the query is kept", "/old", Some("a=b&c"), Some((302, "/new?a=b&c"))),
             ("an empty query too", "/old", Some(""), Some((302, "/new?"))),

@@ -12,7 +12,7 @@ use super::log::Log;
 use super::pages::{self, Connection, Connections, Health, Listener, Status};
 use super::redirect::Redirects;
 use crate::error::{Error, Kind, Result};
-use crate::event::{CloseReason, Deadline, Event};
+use crate::event::{CloseReason, Deadline, Event, Sent};
 use crate::id::{ConnId, ConnMap};
 use crate::manager::{ConnInfo, Ctx, Manager};
 use crate::options::ListenOptions;
@@ -177,12 +177,7 @@ fn content(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str, access: Fo
 
 /// Whether the peer is one of those who are told of all the others.
 fn sees_api(cx: &Ctx<'_, Site>, request: &Request<'_>) -> bool {
-    match cx.state.api {
-        Api::Off => false,
-        // A peer without an address is on a Unix socket.
-        Api::Local => request.remote_addr().is_none_or(|peer| peer.ip().to_canonical().is_loopback()),
-        Api::All => true,
-    }
+    cx.state.api.admits(request.remote_addr().map(|peer| peer.ip()))
 }
 
 fn nothing(cx: &mut Ctx<'_, Site>, request: &Request<'_>, access: Format) {
@@ -266,8 +261,14 @@ fn file(cx: &mut Ctx<'_, Site>, request: &Request<'_>, folder: &Rc<Folder>, path
 
 /// Answers, and writes the line of the access log.
 fn reply(cx: &mut Ctx<'_, Site>, request: &Request<'_>, response: Response<'_>, access: Format) {
-    let (status, bytes) = (response.status(), response.body_len() as u64);
+    let bytes = if request.is_head() { 0 } else { response.body_len() as u64 };
+    let status = response.status();
     let sent = cx.reply(response);
+    told(cx, request, status, bytes, sent, access);
+}
+
+/// Writes the line of the access log for a reply.
+fn told(cx: &mut Ctx<'_, Site>, request: &Request<'_>, status: u16, bytes: u64, sent: Sent, access: Format) {
     let asked = cx.state.asked.remove(cx.conn);
     if access == Format::Off || !sent.is_queued() {
         return;
@@ -280,7 +281,7 @@ fn reply(cx: &mut Ctx<'_, Site>, request: &Request<'_>, response: Response<'_>, 
         referer: request.header_bytes("referer").unwrap_or_default(),
         user_agent: request.header_bytes("user-agent").unwrap_or_default(),
         status,
-        bytes: if request.is_head() { 0 } else { bytes },
+        bytes,
         duration: asked.map(|asked| asked.began.elapsed()).unwrap_or_default(),
         unix_time: unix_time(),
     };
