@@ -33,7 +33,10 @@ const LINES_MAX: usize = 4096;
 impl Log {
     /// Starts the thread. Fails where the file cannot be opened.
     pub(super) fn start(to: &Output) -> Result<Self> {
-        let mut access = AccessLog::open(to)?;
+        Self::with(AccessLog::open(to)?)
+    }
+
+    fn with(mut access: AccessLog) -> Result<Self> {
         let (lines, queue) = sync_channel(LINES_MAX);
         let (end, ended) = sync_channel(1);
         let write = move || {
@@ -63,6 +66,11 @@ impl Log {
 
     pub(super) fn note(&self, line: String) {
         self.write(Line::Note(line));
+    }
+
+    /// Lines that nobody took in time.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.get()
     }
 
     fn write(&self, line: Line) {
@@ -158,4 +166,49 @@ fn reopen_flag() -> io::Result<Arc<AtomicBool>> {
     #[cfg(unix)]
     signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&flag))?;
     Ok(flag)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::Sender;
+
+    use super::*;
+
+    /// Waits to be let go on before it takes anything, then tells how much it took.
+    struct Stalled {
+        go: Receiver<()>,
+        taken: Sender<usize>,
+    }
+
+    impl Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Gone: let go for good.
+            let _ = self.go.recv();
+            let _ = self.taken.send(bytes.iter().filter(|b| **b == b'\n').count());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_stalls_costs_lines_and_no_time() {
+        let (go, going) = sync_channel::<()>(0);
+        let (taken, lines) = std::sync::mpsc::channel();
+        let out = BufWriter::new(Box::new(Stalled { go: going, taken }) as Box<dyn Write + Send>);
+        let log = Log::with(AccessLog { out, file: None, is_failing: false }).expect("a thread");
+        // More than the buffer holds: the thread stalls with the first.
+        log.access(&format!("{}\n", "x".repeat(100_000)));
+        for _ in 0..LINES_MAX + 10 {
+            log.access("line\n");
+        }
+        let dropped = log.dropped();
+        // One more where the thread had not taken the first yet.
+        assert!((10..=11).contains(&dropped), "{dropped}");
+        drop(go);
+        drop(log);
+        assert_eq!(lines.iter().sum::<usize>(), LINES_MAX + 11 - dropped as usize);
+    }
 }

@@ -213,6 +213,7 @@ fn status(cx: &mut Ctx<'_, Site>) -> Status {
         requests_total: stats.http_requests,
         bytes_in: stats.bytes_in,
         bytes_out: stats.bytes_out,
+        log_lines_dropped_total: cx.state.log.dropped(),
         listeners: infos.iter().filter_map(Listener::of).collect(),
         turns: stats.into(),
     }

@@ -739,7 +739,8 @@ linger_timeout = 0
         let loaded = loader.finish().expect("no problem");
         let urls: Vec<&str> = loaded.config.http.listen.iter().map(|listen| listen.url.as_str()).collect();
         assert_eq!(urls, ["http://127.0.0.2:1", "http://127.0.0.2:2"]);
-        assert_eq!(loaded.config.http.folders, [FolderConfig { root: "site".into(), ..FolderConfig::default() }]);
+        let site = std::path::absolute("site").expect("a path");
+        assert_eq!(loaded.config.http.folders, [FolderConfig { root: site.clone(), ..FolderConfig::default() }]);
         assert_eq!(loaded.config.limits.head_max, 4096);
         assert_eq!(loaded.config.log.level, Level::Debug);
         let printed = loaded.to_string();
@@ -747,7 +748,7 @@ linger_timeout = 0
             "[[http.listen]]  # VANSIRE__HTTP__LISTEN",
             "url = \"http://127.0.0.2:2\"",
             "[[http.static]]  # --root",
-            "root = \"site\"",
+            &format!("root = {}", show_text(&site.to_string_lossy())),
             "api = \"off\"  # v.toml:3",
             "level = \"debug\"  # -v",
             "shutdown_timeout = \"10s\"  # default",

@@ -114,6 +114,16 @@ mod tests {
     const END: &str = "<!-- end -->\n";
 
     #[test]
+    fn the_example_of_the_manual_is_a_configuration() {
+        let manual = include_str!("../../../docs/config.md");
+        let (_, rest) = manual.split_once("```toml\n").expect("an example");
+        let (example, _) = rest.split_once("```").expect("its end");
+        let mut loader = super::super::Loader::new();
+        loader.file(Path::new("/etc/vansire/vansire.toml"), example.as_bytes());
+        loader.finish().unwrap_or_else(|problems| panic!("{problems}"));
+    }
+
+    #[test]
     fn the_manual_has_every_key_with_its_default() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/config.md");
         let manual = std::fs::read_to_string(&path).expect("docs/config.md");

@@ -91,13 +91,15 @@ impl<'a> Raw<'a> {
         if all.is_empty() { Err("the list is empty".to_string().into()) } else { Ok(all) }
     }
 
-    /// A path; a relative one starts at [`Raw::base`].
+    /// A path, made absolute; a relative one starts at [`Raw::base`].
     pub(super) fn path(&self) -> Result<PathBuf, Problem> {
         let text = self.text()?;
         if text.contains('\0') {
             return Err("a path cannot hold a NUL".to_string().into());
         }
-        Ok(self.base.join(text))
+        let path = self.base.join(text);
+        // What is printed has to mean the same wherever it is read back from.
+        Ok(std::path::absolute(&path).unwrap_or(path))
     }
 
     /// A whole number.
