@@ -638,7 +638,7 @@ linger_timeout = 0
             (
                 "an item of a list",
                 "[http]\nlisten = [\n 'http://127.0.0.1:1',\n 7]",
-                &["4:2: http.listen: expected a table, got an integer"],
+                &["4:2: http.listen: expected a string or a table, got an integer"],
             ),
             (
                 "a bad URL",

@@ -196,6 +196,7 @@ impl<T: Item> List for Vec<T> {
                 Err(problems) => Err(problems.into_iter().map(|p| Problem { at: at.clone(), ..p }).collect::<Vec<_>>()),
             }
         };
+        let what = if T::SHORT.is_some() { "a string or a table" } else { "a table" };
         let (mut all, mut problems) = (Vec::new(), Vec::new());
         let mut push = |result: Result<T, Vec<Problem>>| match result {
             Ok(item) => all.push(item),
@@ -210,7 +211,7 @@ impl<T: Item> List for Vec<T> {
                     push(match item.get_ref() {
                         DeValue::Table(table) => read_item(table, item, raw),
                         DeValue::String(text) if T::SHORT.is_some() => short(text, Some(item.span())),
-                        other => Err(vec![Problem { at: Some(item.span()), ..expected("a table", other) }]),
+                        other => Err(vec![Problem { at: Some(item.span()), ..expected(what, other) }]),
                     });
                 }
             }
