@@ -32,7 +32,7 @@ pub enum Event<'a> {
     Opened,
     /// The name of the peer has been looked up; this is the first address to be tried. Comes for literal addresses too.
     Resolved(IpAddr),
-    /// An outbound connection is established: bytes can flow.
+    /// An outbound connection is established: bytes can flow. Told again after a redirect that `Net::fetch` follows.
     Connected,
     /// A listener accepted this connection.
     Accepted {

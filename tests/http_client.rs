@@ -409,6 +409,37 @@ fn stopping_waits_for_the_response_and_closes_what_rests() {
 }
 
 #[test]
+fn f13_an_event_stream_may_be_silent_where_the_floor_is_lifted() {
+    let mut server = serve(|cx: &mut Cx<'_>, ev: Event<'_>| {
+        if let Event::HttpRequest(_) = ev {
+            cx.net.start_events(cx.conn);
+            cx.net.write(cx.conn, b"data: 1\n\n");
+            let conn = cx.conn;
+            cx.timer_after(Duration::from_secs(3600), move |cx| {
+                cx.net.write(conn, b"data: 2\n\n");
+                cx.net.finish(conn, &[]);
+            });
+        }
+    });
+    let url = format!("http://{}", server.addr);
+    let handler = |cx: &mut Cx<'_>, ev: Event<'_>| {
+        if let Event::HttpResponseHead(_) = ev {
+            cx.body(Body::Stream);
+        }
+        record(cx, ev);
+    };
+    let options = ConnectOptions::new(url).limits(Limits::new().rate_floor(0));
+    let id = server.net().http_connect(options, handler).unwrap();
+    server.net().request(id, Request::get("/events")).unwrap();
+    server.until_logged("HttpBody data: 1");
+    for _ in 0..60 {
+        server.advance(Duration::from_secs(60));
+    }
+    server.until_logged("HttpResponse");
+    assert_eq!(server.log(), ["HttpBody data: 1\n\n", "HttpBody data: 2\n\n", "HttpResponse 200 "]);
+}
+
+#[test]
 fn a_limit_of_its_own_for_one_response() {
     for (max, whole) in [(2, true), (1, false)] {
         let mut script = Script::new();

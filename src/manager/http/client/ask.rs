@@ -171,7 +171,7 @@ impl<S> Core<S> {
         self.queue_end(key, |output| output.append(&mut held));
     }
 
-    /// A piece of a request's body. None: no client's request is being streamed here.
+    /// A piece of a request's body. `Invalid`: no client's request is being streamed here, or it promised less.
     pub(in crate::manager::http) fn write_upload(
         &mut self,
         key: Key,

@@ -9,8 +9,8 @@ use crate::event::CloseReason;
 use crate::id::{ConnId, Key};
 use crate::manager::conn::Flags;
 use crate::manager::core::{Core, Stop};
-use crate::manager::handlers::Handler;
-use crate::manager::net::Net;
+use crate::manager::handlers::{BoxHandler, Handler};
+use crate::manager::net::{Net, speaks};
 use crate::net::{Scheme, Url};
 use crate::options::ConnectOptions;
 use crate::proto::http::encode::request::whole_body;
@@ -106,6 +106,9 @@ impl<S> Net<'_, S> {
     /// Connects as an HTTP client: [`connect`](Self::connect) with a URL that must be `http://` or `http+unix:`. Requests
     /// go out with [`request`](Self::request), any number of them, also before `Connected`.
     ///
+    /// Where a response may be silent for long, as an event stream is, lift the floor of bytes per second for this connection:
+    /// `ConnectOptions::limits` with `Limits::rate_floor(0)`.
+    ///
     /// A user and password in the URL become an `Authorization` header. Behind a proxy (`ConnectOptions::proxy`,
     /// `ConnectOptions::tunnel`) everything else stays the same. `https://` fails: there is no TLS here, and plain text is
     /// never a substitute.
@@ -170,11 +173,7 @@ impl<S> Net<'_, S> {
 }
 
 impl<S> Core<S> {
-    fn http_connect(
-        &mut self,
-        options: ConnectOptions,
-        handler: crate::manager::handlers::BoxHandler<S>,
-    ) -> Result<ConnId> {
+    fn http_connect(&mut self, options: ConnectOptions, handler: BoxHandler<S>) -> Result<ConnId> {
         let url = Url::parse(options.url.as_str())?;
         if !matches!(url.scheme(), Scheme::Http | Scheme::Https) {
             return Err(Error::new(Kind::BadUrl, format!("cannot ask {url}: an HTTP client needs an http:// URL")));
@@ -186,7 +185,7 @@ impl<S> Core<S> {
         &mut self,
         options: ConnectOptions,
         request: RequestBuilder<'_>,
-        handler: crate::manager::handlers::BoxHandler<S>,
+        handler: BoxHandler<S>,
     ) -> Result<ConnId> {
         let id = self.http_connect(options.clone(), handler)?;
         let asked = self.ask(id.0, &request).and_then(|()| Fetch::new(options, &request));
@@ -249,7 +248,7 @@ impl<S> Core<S> {
 
     /// Has the connection leave its server for another.
     fn go_to(&mut self, key: Key, url: Url, authorization: Box<str>, mut fetch: Box<Fetch>) -> Result<()> {
-        crate::manager::net::speaks(url.scheme())
+        speaks(url.scheme())
             .map_err(|e| Error::with_source(e.kind(), format!("cannot follow a redirect to {url}"), e.to_string()))?;
         let (origin, dial) = Origin::with_authorization(&url, authorization, &fetch.options)?;
         dial.connect_target()?;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use crate::error::{Error, Kind, Result};
+use crate::manager::net::speaks;
 use crate::net::{Host, Scheme, Url};
 use crate::options::{ConnectOptions, Proxy};
 use crate::proto::http::basic_auth;
@@ -60,7 +61,7 @@ impl Origin {
                     Proxy::Forward(text) | Proxy::Tunnel(text) => text.as_str(),
                 };
                 let dial = Url::parse(text)?;
-                super::super::super::net::speaks(dial.scheme())?;
+                speaks(dial.scheme())?;
                 if dial.scheme() != Scheme::Http {
                     return Err(Error::new(
                         Kind::BadUrl,

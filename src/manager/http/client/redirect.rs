@@ -1,7 +1,9 @@
 //! Where a redirect leads, and with what (RFC 9110 §15.4).
 
+use std::net::IpAddr;
+
 use crate::error::{Error, Kind, Result};
-use crate::net::{Scheme, Url};
+use crate::net::{Host, Scheme, Url};
 
 use super::origin::host_of;
 
@@ -74,7 +76,7 @@ fn resolve(base: &Url, reference: &str) -> Option<String> {
 
 fn host_with_zone(url: &Url) -> String {
     match url.host() {
-        crate::net::Host::Ip { ip: std::net::IpAddr::V6(ip), scope } if *scope != 0 => format!("[{ip}%{scope}]"),
+        Host::Ip { ip: IpAddr::V6(ip), scope } if *scope != 0 => format!("[{ip}%{scope}]"),
         _ => host_of(url),
     }
 }
