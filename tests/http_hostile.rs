@@ -1,8 +1,8 @@
 //! Hostile bytes that the conformance scripts lack: each row cites its clause and says every answer.
 //!
-//! An answer is `200 METHOD target body` where the handler was called, else the status alone. Each row is sent in one piece and byte
-//! by byte, then our side is shut; the server must end the connection in order, and the handler must have seen nothing but what
-//! was answered 200.
+//! An answer is `200 METHOD target body` where the handler was called, else the status alone. Each row is sent in one
+//! piece and byte by byte, then our side is shut; the server must end the connection in order, and the handler must have
+//! seen nothing but what was answered 200.
 
 mod http_support;
 

@@ -19,9 +19,9 @@ use super::{Reply, ReplyId};
 /// time of day, so that one of an earlier run of the program is older than all of this one.
 ///
 /// A client that does not read has at most [`queue_max`](Self::queue_max) bytes waiting, then it is closed
-/// (`CloseReason::SlowConsumer`, `Stats::slow_consumers`) and no event is left out behind its back: it comes back by itself
-/// and is told what it missed. A client that left is forgotten at the next event or comment; comments are what finds it while
-/// there are no events.
+/// (`CloseReason::SlowConsumer`, `Stats::slow_consumers`) and no event is left out behind its back: it comes back by
+/// itself and is told what it missed. A client that left is forgotten at the next event or comment; comments are what
+/// finds it while there are no events.
 ///
 /// ```
 /// use std::time::Duration;
@@ -113,8 +113,8 @@ impl EventHub {
         self
     }
 
-    /// Sets how many bytes may wait for one client; above it the client is closed at the next event. What is sent again to a client
-    /// that came back is not counted.
+    /// Sets how many bytes may wait for one client; above it the client is closed at the next event. What may be sent
+    /// again to a client that came back is granted on top.
     pub fn queue_max(mut self, bytes: usize) -> Self {
         self.queue_max = bytes;
         self
@@ -162,8 +162,8 @@ impl EventHub {
 
     /// Sends an event to every client. Answers its number, which is its id: one of its own is replaced.
     ///
-    /// On error, for a name of more than one line, nothing is sent. Costs one encoding, and for each client a copy of up to 1 KiB
-    /// or, where the event is longer, a reference.
+    /// On error, for a name of more than one line, nothing is sent. Costs one encoding, and for each client a copy of up
+    /// to 1 KiB or, where the event is longer, a reference.
     pub fn publish<S>(&mut self, net: &mut Net<'_, S>, event: sse::Event<'_>) -> Result<u64, sse::BadField> {
         let id = net.core.unix_millis().max(self.last.saturating_add(1));
         let mut text = Vec::new();

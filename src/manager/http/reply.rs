@@ -49,8 +49,8 @@ impl<S> Net<'_, S> {
     }
 
     /// Begins a stream of server-sent events: as [`start`](Self::start), of `text/event-stream`, and never closed for
-    /// its silence. Send comments to learn of clients that are gone. It ends when the manager stops. For the same events to many clients
-    /// there is [`EventHub`](super::EventHub).
+    /// its silence. Send comments to learn of clients that are gone. It ends when the manager stops. For the same events
+    /// to many clients there is [`EventHub`](super::EventHub).
     pub fn start_events(&mut self, to: impl Into<ReplyId>) -> Sent {
         let to = to.into();
         self.core.start_events(to)

@@ -183,8 +183,8 @@ pub fn percent_encode(text: &str) -> Cow<'_, str> {
     Cow::Owned(encoded)
 }
 
-/// Encodes names and values as a form, or as a query string: what [`Pairs`] reads. A space becomes `%20`, which every reader of
-/// forms takes for one.
+/// Encodes names and values as a form, or as a query string: what [`Pairs`] reads. A space becomes `%20`, which every
+/// reader of forms takes for one.
 ///
 /// ```
 /// use vansire::proto::http::form_encode;
