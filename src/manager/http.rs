@@ -1,6 +1,7 @@
 //! HTTP on a connection: between the parsers of `proto::http`, the handler, and the output.
 
 mod deadlines;
+mod hub;
 mod reply;
 
 use crate::event::{CloseReason, Event};
@@ -16,6 +17,8 @@ use super::core::Core;
 use super::dispatch;
 use super::handlers::HandlerRef;
 use super::net::Net;
+
+pub use self::hub::{EventHub, Subscribed};
 
 /// How a request's body comes to the handler. Chosen in `Event::HttpHead`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
