@@ -2,6 +2,7 @@
 
 mod client;
 mod deadlines;
+mod hub;
 mod reply;
 
 use crate::event::{CloseReason, Event};
@@ -19,6 +20,7 @@ use super::handlers::HandlerRef;
 use super::net::Net;
 
 pub(crate) use self::client::{ClientConn, Origin};
+pub use self::hub::{EventHub, Subscribed};
 
 /// How a body comes to the handler. Chosen in `Event::HttpHead`, or of a response in `Event::HttpResponseHead`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
