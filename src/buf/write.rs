@@ -62,6 +62,14 @@ impl WriteBuf {
         self.chunks.push_back(bytes);
     }
 
+    /// Takes over what another has queued.
+    #[cfg(feature = "http")]
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        other.chunks.drain(..).for_each(|chunk| self.push_shared(chunk));
+        self.push(&other.tail[other.sent..]);
+        other.clear();
+    }
+
     pub(crate) fn clear(&mut self) {
         self.chunks.clear();
         self.chunked = 0;

@@ -1,12 +1,14 @@
 //! HTTP/1.1 (RFC 9110, RFC 9112): bytes in, values out, and back.
 //!
 //! Start with [`head`], which turns bytes into a [`Head`], then [`body`], which finds the end of its body, and
-//! [`encode`], which turns a [`Response`] into bytes. The rest reads what is inside: `target` paths and variables,
+//! [`encode`], which turns a [`Response`] into bytes. A client turns a [`RequestBuilder`] into bytes, and bytes into a
+//! [`ResponseHead`]. The rest reads what is inside: `target` paths and variables,
 //! `field` header values, [`sse`] event streams.
 
 mod authority;
 mod base64;
 pub mod body;
+mod builder;
 pub mod encode;
 mod error;
 mod field;
@@ -20,15 +22,19 @@ pub mod sse;
 mod status;
 mod syntax;
 mod target;
+mod view;
 
 pub use body::BodyError;
+pub use builder::RequestBuilder;
+pub(crate) use builder::Upload;
 pub use encode::EncodeError;
 pub use error::ParseError;
 pub use field::{Credentials, TokenFrom, basic_auth, param};
 pub use glob::{Captures, glob};
-pub use head::{Head, HeadLimits};
+pub use head::{Head, HeadLimits, ResponseHead};
 pub use request::Request;
 pub use response::Response;
 pub use rules::{BodyLen, Expect, Version};
 pub use status::reason;
 pub use target::{BadEscape, Pairs, form_encode, percent_decode, percent_encode};
+pub use view::ResponseView;
