@@ -18,7 +18,7 @@ fn encoded(packet: &Packet<'_>, version: Version) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn encoding_undoes_decoding(wire in any_wire()) {

@@ -98,10 +98,26 @@ pub fn decode<'a>(
     let len = frame.packet_len();
     let Some(body) = bytes.get(usize::from(frame.header_len)..len) else { return Ok(None) };
     let mut reader = Reader::new(body);
-    if frame.packet_type == PacketType::Publish {
-        return Ok(Some((Packet::Publish(publish(frame.flags, &mut reader, version)?), len)));
-    }
-    Ok(Some((other(frame.packet_type, &mut reader, version)?, len)))
+    let packet_type = frame.packet_type;
+    let packet = match packet_type {
+        PacketType::Publish => Packet::Publish(publish(frame.flags, &mut reader, version)?),
+        PacketType::PubAck => Packet::PubAck(ack(packet_type, &mut reader, version)?),
+        PacketType::PubRec => Packet::PubRec(ack(packet_type, &mut reader, version)?),
+        PacketType::PubRel => Packet::PubRel(ack(packet_type, &mut reader, version)?),
+        PacketType::PubComp => Packet::PubComp(ack(packet_type, &mut reader, version)?),
+        PacketType::PingReq => Packet::PingReq,
+        PacketType::PingResp => Packet::PingResp,
+        PacketType::Connect
+        | PacketType::ConnAck
+        | PacketType::Subscribe
+        | PacketType::SubAck
+        | PacketType::Unsubscribe
+        | PacketType::UnsubAck
+        | PacketType::Disconnect
+        | PacketType::Auth => return rare(packet_type, &mut reader, version).map(|packet| Some((packet, len))),
+    };
+    reader.end()?;
+    Ok(Some((packet, len)))
 }
 
 /// The version that a CONNECT asks for, whatever else is in it. `None`: it cannot be told, or is none of ours.
@@ -113,27 +129,27 @@ pub fn connect_version(bytes: &[u8]) -> Option<Version> {
     version(&mut Reader::new(body)).ok()
 }
 
-fn other<'a>(packet_type: PacketType, reader: &mut Reader<'a>, version: Version) -> Result<Packet<'a>, DecodeError> {
-    let ack = |reader: &mut Reader<'a>| ack(packet_type, reader, version);
+/// What is no part of the traffic of messages: out of the way of what is.
+fn rare<'a>(packet_type: PacketType, reader: &mut Reader<'a>, version: Version) -> Result<Packet<'a>, DecodeError> {
     let packet = match packet_type {
         PacketType::Connect => Packet::Connect(connect(reader)?),
         PacketType::ConnAck => Packet::ConnAck(conn_ack(reader, version)?),
-        PacketType::Publish => Packet::Publish(publish(0, reader, version)?),
-        PacketType::PubAck => Packet::PubAck(ack(reader)?),
-        PacketType::PubRec => Packet::PubRec(ack(reader)?),
-        PacketType::PubRel => Packet::PubRel(ack(reader)?),
-        PacketType::PubComp => Packet::PubComp(ack(reader)?),
         PacketType::Subscribe => Packet::Subscribe(subscribe(reader, version)?),
         PacketType::SubAck => Packet::SubAck(sub_ack(reader, version)?),
         PacketType::Unsubscribe => Packet::Unsubscribe(unsubscribe(reader, version)?),
         PacketType::UnsubAck => Packet::UnsubAck(unsub_ack(reader, version)?),
-        PacketType::PingReq => Packet::PingReq,
-        PacketType::PingResp => Packet::PingResp,
         PacketType::Disconnect => {
             let (reason, properties) = ending(packet_type, reader, version)?;
             Packet::Disconnect(Disconnect { reason, properties })
         }
         PacketType::Auth => Packet::Auth(auth(reader, version)?),
+        PacketType::Publish
+        | PacketType::PubAck
+        | PacketType::PubRec
+        | PacketType::PubRel
+        | PacketType::PubComp
+        | PacketType::PingReq
+        | PacketType::PingResp => return Err(DecodeError::UnknownType((packet_type as u8) << 4)),
     };
     reader.end()?;
     Ok(packet)
@@ -160,6 +176,7 @@ fn publish<'a>(flags: u8, reader: &mut Reader<'a>, version: Version) -> Result<P
 }
 
 /// Sections 3.4 to 3.7.
+#[inline]
 fn ack<'a>(packet_type: PacketType, reader: &mut Reader<'a>, version: Version) -> Result<Ack<'a>, DecodeError> {
     let id = packet_id(reader)?;
     let (reason, properties) = ending(packet_type, reader, version)?;
@@ -167,6 +184,7 @@ fn ack<'a>(packet_type: PacketType, reader: &mut Reader<'a>, version: Version) -
 }
 
 /// The end of the acknowledgements, of DISCONNECT and AUTH: 5.0 leaves out what is `Success` and has no properties.
+#[inline]
 fn ending<'a>(
     packet_type: PacketType,
     reader: &mut Reader<'a>,

@@ -90,22 +90,36 @@ impl std::error::Error for EncodeError {}
 /// Allocates only if `out` has to grow.
 #[inline]
 pub fn encode(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Result<usize, EncodeError> {
-    if let Packet::Publish(publish) = packet {
-        let parts = PublishParts::of(publish, version)?;
-        let to = Delivery::of(publish);
-        let head = parts.encode_head_and(&to, publish.payload.len(), out)?;
-        out.extend_from_slice(publish.payload);
-        return Ok(head + publish.payload.len());
+    match packet {
+        Packet::Publish(publish) => {
+            let parts = PublishParts::of(publish, version)?;
+            let to = Delivery::of(publish);
+            let head = parts.encode_head_and(&to, publish.payload.len(), out)?;
+            out.extend_from_slice(publish.payload);
+            Ok(head + publish.payload.len())
+        }
+        // What nearly all acknowledgements look like, in all versions.
+        Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack)
+            if ack.reason == ReasonCode::Success && ack.properties.is_empty() =>
+        {
+            let [high, low] = ack.id.get().to_be_bytes();
+            out.extend_from_slice(&[first_byte(packet.packet_type()), 2, high, low]);
+            Ok(4)
+        }
+        _ => encode_other(packet, version, out),
     }
-    encode_other(packet, version, out)
+}
+
+#[inline]
+fn first_byte(packet_type: PacketType) -> u8 {
+    (packet_type as u8) << 4 | packet_type.flags()
 }
 
 fn encode_other(packet: &Packet<'_>, version: Version, out: &mut Vec<u8>) -> Result<usize, EncodeError> {
     let len = body_len(packet, version)?;
     let total = 1 + varint_len(len) + len;
     out.reserve(total);
-    let packet_type = packet.packet_type();
-    out.push((packet_type as u8) << 4 | packet_type.flags());
+    out.push(first_byte(packet.packet_type()));
     put_varint(out, len);
     body(packet, version, out);
     Ok(total)
