@@ -98,26 +98,11 @@ pub fn decode<'a>(
     let len = frame.packet_len();
     let Some(body) = bytes.get(usize::from(frame.header_len)..len) else { return Ok(None) };
     let mut reader = Reader::new(body);
-    let packet_type = frame.packet_type;
-    let packet = match packet_type {
-        PacketType::Publish => Packet::Publish(publish(frame.flags, &mut reader, version)?),
-        PacketType::PubAck => Packet::PubAck(ack(packet_type, &mut reader, version)?),
-        PacketType::PubRec => Packet::PubRec(ack(packet_type, &mut reader, version)?),
-        PacketType::PubRel => Packet::PubRel(ack(packet_type, &mut reader, version)?),
-        PacketType::PubComp => Packet::PubComp(ack(packet_type, &mut reader, version)?),
-        PacketType::PingReq => Packet::PingReq,
-        PacketType::PingResp => Packet::PingResp,
-        PacketType::Connect
-        | PacketType::ConnAck
-        | PacketType::Subscribe
-        | PacketType::SubAck
-        | PacketType::Unsubscribe
-        | PacketType::UnsubAck
-        | PacketType::Disconnect
-        | PacketType::Auth => return rare(packet_type, &mut reader, version).map(|packet| Some((packet, len))),
-    };
-    reader.end()?;
-    Ok(Some((packet, len)))
+    // The results are built in their places: a packet on its way through a variable would be copied, and it is large.
+    if frame.packet_type == PacketType::Publish {
+        return Ok(Some((Packet::Publish(publish(frame.flags, &mut reader, version)?), len)));
+    }
+    other(frame.packet_type, reader, version, len)
 }
 
 /// The version that a CONNECT asks for, whatever else is in it. `None`: it cannot be told, or is none of ours.
@@ -129,30 +114,35 @@ pub fn connect_version(bytes: &[u8]) -> Option<Version> {
     version(&mut Reader::new(body)).ok()
 }
 
-/// What is no part of the traffic of messages: out of the way of what is.
-fn rare<'a>(packet_type: PacketType, reader: &mut Reader<'a>, version: Version) -> Result<Packet<'a>, DecodeError> {
+fn other<'a>(
+    packet_type: PacketType,
+    mut reader: Reader<'a>,
+    version: Version,
+    len: usize,
+) -> Result<Option<(Packet<'a>, usize)>, DecodeError> {
+    let reader = &mut reader;
     let packet = match packet_type {
+        PacketType::PubAck => return Ok(Some((Packet::PubAck(ack(packet_type, reader, version)?), len))),
+        PacketType::PubRec => return Ok(Some((Packet::PubRec(ack(packet_type, reader, version)?), len))),
+        PacketType::PubRel => return Ok(Some((Packet::PubRel(ack(packet_type, reader, version)?), len))),
+        PacketType::PubComp => return Ok(Some((Packet::PubComp(ack(packet_type, reader, version)?), len))),
         PacketType::Connect => Packet::Connect(connect(reader)?),
         PacketType::ConnAck => Packet::ConnAck(conn_ack(reader, version)?),
+        PacketType::Publish => Packet::Publish(publish(0, reader, version)?),
         PacketType::Subscribe => Packet::Subscribe(subscribe(reader, version)?),
         PacketType::SubAck => Packet::SubAck(sub_ack(reader, version)?),
         PacketType::Unsubscribe => Packet::Unsubscribe(unsubscribe(reader, version)?),
         PacketType::UnsubAck => Packet::UnsubAck(unsub_ack(reader, version)?),
+        PacketType::PingReq => Packet::PingReq,
+        PacketType::PingResp => Packet::PingResp,
         PacketType::Disconnect => {
             let (reason, properties) = ending(packet_type, reader, version)?;
             Packet::Disconnect(Disconnect { reason, properties })
         }
         PacketType::Auth => Packet::Auth(auth(reader, version)?),
-        PacketType::Publish
-        | PacketType::PubAck
-        | PacketType::PubRec
-        | PacketType::PubRel
-        | PacketType::PubComp
-        | PacketType::PingReq
-        | PacketType::PingResp => return Err(DecodeError::UnknownType((packet_type as u8) << 4)),
     };
     reader.end()?;
-    Ok(packet)
+    Ok(Some((packet, len)))
 }
 
 /// Section 3.3.
@@ -179,12 +169,16 @@ fn publish<'a>(flags: u8, reader: &mut Reader<'a>, version: Version) -> Result<P
 #[inline]
 fn ack<'a>(packet_type: PacketType, reader: &mut Reader<'a>, version: Version) -> Result<Ack<'a>, DecodeError> {
     let id = packet_id(reader)?;
+    // What nearly all of them look like.
+    if reader.is_empty() {
+        return Ok(Ack::new(id));
+    }
     let (reason, properties) = ending(packet_type, reader, version)?;
+    reader.end()?;
     Ok(Ack { id, reason, properties })
 }
 
 /// The end of the acknowledgements, of DISCONNECT and AUTH: 5.0 leaves out what is `Success` and has no properties.
-#[inline]
 fn ending<'a>(
     packet_type: PacketType,
     reader: &mut Reader<'a>,
