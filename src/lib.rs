@@ -46,7 +46,7 @@ mod wont_compile;
 #[cfg(feature = "http")]
 pub mod http {
     //! HTTP/1.1: requests, responses, routing.
-    pub use crate::manager::http::{Body, ReplyId};
+    pub use crate::manager::http::{Body, EventHub, ReplyId, Subscribed};
     pub use crate::manager::router::{Params, Router};
     pub use crate::proto::http::*;
 }

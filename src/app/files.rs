@@ -14,7 +14,7 @@ use std::time::SystemTime;
 #[derive(Debug, Clone)]
 pub struct Root {
     folder: PathBuf,
-    index: String,
+    index: Vec<String>,
 }
 
 /// What a request for a path comes to.
@@ -44,11 +44,11 @@ pub enum Answer {
 pub const FILE_MAX: u64 = 8 << 20;
 
 impl Root {
-    /// Serves that folder; `index` names the file that answers for a folder. Fails if it is not a folder that can be read.
-    pub fn open(folder: &Path, index: impl Into<String>) -> io::Result<Self> {
+    /// Serves that folder; `index` names the files that answer for a folder. Fails if it is not a folder that can be read.
+    pub fn open(folder: &Path, index: &[String]) -> io::Result<Self> {
         let folder = fs::canonicalize(folder)?;
         fs::read_dir(&folder)?;
-        Ok(Self { folder, index: index.into() })
+        Ok(Self { folder, index: index.to_vec() })
     }
 
     /// Answers a request for `path`: decoded once, absolute, without its query.
@@ -74,12 +74,17 @@ impl Root {
             // Links of the index are relative to the folder, so its URL has to end in a slash.
             return Ok(Answer::Redirect(encode(path)));
         }
-        let index = match self.resolve(&relative.join(&self.index)) {
-            Err(NO_SUCH_FILE) => return Err(refuse(403, "a folder without an index")),
-            other => other?,
-        };
-        let found = fs::metadata(&index).map_err(|e| failed(&e))?;
-        read(&index, &found)
+        for name in &self.index {
+            match self.resolve(&relative.join(name)) {
+                Err(NO_SUCH_FILE) => {}
+                index => {
+                    let index = index?;
+                    let found = fs::metadata(&index).map_err(|e| failed(&e))?;
+                    return read(&index, &found);
+                }
+            }
+        }
+        Err(refuse(403, "a folder without an index"))
     }
 
     /// The real place of a checked path; refuses one that a link leads out of the folder.
@@ -152,7 +157,7 @@ fn failed(error: &io::Error) -> Answer {
 
 /// The path with a slash at its end, as `Location` wants it: everything that is not unreserved is encoded
 /// (RFC 3986 §2.3). Components are not empty, so that it never starts with `//`, which would name another host.
-fn encode(path: &[u8]) -> String {
+pub(super) fn encode(path: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = String::with_capacity(path.len() + 1);
     for &byte in path {
@@ -216,7 +221,7 @@ mod tests {
             ] {
                 fs::write(site.join(name), content).expect("a file");
             }
-            let root = Root::open(&site, "index.html").expect("the folder");
+            let root = Root::open(&site, &["index.html".into()]).expect("the folder");
             Self { base, root }
         }
 
@@ -370,8 +375,8 @@ mod tests {
     #[test]
     fn a_root_has_to_be_a_folder() {
         let tree = Tree::new();
-        assert!(Root::open(&tree.base.join("secret.txt"), "i").is_err());
-        assert!(Root::open(&tree.base.join("nope"), "i").is_err());
+        assert!(Root::open(&tree.base.join("secret.txt"), &[]).is_err());
+        assert!(Root::open(&tree.base.join("nope"), &[]).is_err());
     }
 
     proptest! {
