@@ -192,7 +192,7 @@ mod tests {
                 assert_eq!(varint(&bytes[..cut]), Ok(None), "{name}, {cut} bytes of it");
             }
         }
-        // The issue leaves the shortest form to the sender.
+        // The shortest form is not asked for.
         assert_eq!(varint(&[0x80, 0x80, 0x00]), Ok(Some((0, 3))));
         assert_eq!(varint(&[0xff, 0xff, 0xff, 0xff]), Err(DecodeError::BadLength));
         assert_eq!(varint(&[0x80, 0x80, 0x80, 0x80, 0x01]), Err(DecodeError::BadLength));
