@@ -51,6 +51,12 @@ pub mod http {
     pub use crate::proto::http::*;
 }
 
+#[cfg(feature = "mqtt")]
+pub mod mqtt {
+    //! MQTT 3.1, 3.1.1 and 5.0: packets, topics, subscriptions.
+    pub use crate::proto::mqtt::*;
+}
+
 pub use error::{Error, Result};
 pub use event::{CloseReason, Data, Deadline, Event, Sent};
 pub use id::{ConnId, ConnMap, TimerId};
