@@ -81,6 +81,25 @@ impl Sockets {
         Udp::connect(addr, o)
     }
 
+    /// Bits that nobody can guess; in a simulation those that the seed decides.
+    #[cfg(feature = "dns")]
+    pub(crate) fn random(&self) -> u64 {
+        #[cfg(feature = "sim")]
+        if let Some(host) = &self.host {
+            return host.sim().world().rng().next_u64();
+        }
+        crate::net::random::bits()
+    }
+
+    /// This is a world of its own, where nothing of the machine's settings counts.
+    #[cfg(feature = "dns")]
+    pub(crate) fn is_simulated(&self) -> bool {
+        #[cfg(feature = "sim")]
+        return self.host.is_some();
+        #[cfg(not(feature = "sim"))]
+        false
+    }
+
     /// Looks names up, and gives each result to `deliver`.
     pub(crate) fn names(&self, deliver: Deliver) -> Names {
         #[cfg(feature = "sim")]

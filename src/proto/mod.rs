@@ -1,4 +1,6 @@
 //! Protocols without I/O: bytes and `now` in, events and bytes out.
 
+#[cfg(feature = "dns")]
+pub mod dns;
 #[cfg(feature = "http")]
 pub mod http;

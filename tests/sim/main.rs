@@ -7,6 +7,8 @@
 
 mod connect;
 mod deadlines;
+#[cfg(feature = "dns")]
+mod dns;
 mod found;
 mod harness;
 mod http;
