@@ -5,7 +5,7 @@
 pub mod access;
 pub mod cli;
 pub mod config;
-pub mod files;
+mod files;
 pub mod pages;
 pub mod reach;
 mod serve;

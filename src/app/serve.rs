@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::io::{self, Write};
-use std::path::Path;
 use std::process;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -10,17 +9,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::access::{self, Entry};
 use super::config::{Config, Level};
-use super::files::{Answer, Root};
+use super::files;
 use super::pages::{self, Connection, Connections, Health, Listener, Status};
 use crate::error::{Error, Kind, Result};
-use crate::event::{CloseReason, Event};
+use crate::event::{CloseReason, Event, Sent};
+use crate::files::Dir;
 use crate::id::ConnMap;
 use crate::manager::{ConnKind, Ctx, Manager};
 use crate::proto::http::{Request, Response, Version};
 
 /// What the handlers share.
 struct Site {
-    root: Option<Root>,
+    root: Option<Dir>,
     level: Level,
     access: access::Format,
     log: Log,
@@ -32,7 +32,7 @@ struct Site {
 
 /// Serves until SIGINT or SIGTERM, then ends gracefully.
 pub(super) fn serve(config: &Config) -> Result<()> {
-    let root = config.http.root.as_deref().map(|folder| open_root(folder, &config.http.index)).transpose()?;
+    let root = config.http.root.as_deref().map(|folder| files::open(folder, &config.http.index)).transpose()?;
     let site = Site {
         root,
         level: config.log.level,
@@ -62,10 +62,6 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         .state()
         .note(Level::Info, || format!("stopped: {} requests on {} connections", stats.http_requests, stats.accepted));
     result
-}
-
-fn open_root(folder: &Path, index: &str) -> Result<Root> {
-    Root::open(folder, index).map_err(|e| Error::io(format!("cannot serve the folder {}", folder.display()), e))
 }
 
 fn handle(cx: &mut Ctx<'_, Site>, event: Event<'_>) {
@@ -103,10 +99,14 @@ fn answer(cx: &mut Ctx<'_, Site>, request: &Request<'_>) {
             let connections = cx.net.connections().iter().map(Connection::from).collect();
             json(cx, request, pages::to_json(&Connections { connections }));
         }
-        path => match &cx.state.root {
+        path => match cx.state.root.clone() {
             Some(root) => {
-                let answer = root.get(request.method(), path.as_bytes());
-                file(cx, request, answer);
+                let served = root.serve(cx, request);
+                if served.status >= 500 {
+                    let target = request.target().escape_default();
+                    cx.state.note(Level::Warn, || format!("{target}: the system failed to read it"));
+                }
+                told(cx, request, served.status, served.len, served.sent);
             }
             None if path == "/" && is_read => {
                 let page = pages::welcome();
@@ -146,38 +146,16 @@ fn json(cx: &mut Ctx<'_, Site>, request: &Request<'_>, body: Option<Vec<u8>>) {
     }
 }
 
-fn file(cx: &mut Ctx<'_, Site>, request: &Request<'_>, answer: Answer) {
-    match answer {
-        Answer::File { bytes, content_type, modified } => {
-            let modified = modified.map(httpdate::fmt_http_date);
-            let mut response = Response::new(200).content_type(&content_type).shared(bytes.into());
-            if let Some(modified) = &modified {
-                response = response.header("Last-Modified", modified.as_str());
-            }
-            reply(cx, request, response.header("X-Content-Type-Options", "nosniff"));
-        }
-        Answer::Redirect(mut place) => {
-            if let Some(query) = request.query_string() {
-                place.push('?');
-                place.push_str(query);
-            }
-            reply(cx, request, Response::text(301, "It is a folder.\n").header("Location", place.as_str()));
-        }
-        Answer::Status { status, why } => {
-            if status >= 500 {
-                cx.state.note(Level::Warn, || format!("{}: {why}", request.target().escape_default()));
-            }
-            let response = Response::text(status, "It cannot be served.\n");
-            let response = if status == 405 { response.header("Allow", "GET, HEAD") } else { response };
-            reply(cx, request, response);
-        }
-    }
-}
-
 /// Answers, and writes the line of the access log.
 fn reply(cx: &mut Ctx<'_, Site>, request: &Request<'_>, response: Response<'_>) {
     let (status, bytes) = (response.status(), response.body_len() as u64);
+    let bytes = if request.is_head() { 0 } else { bytes };
     let sent = cx.reply(response);
+    told(cx, request, status, bytes, sent);
+}
+
+/// Writes the line of the access log for a reply.
+fn told(cx: &mut Ctx<'_, Site>, request: &Request<'_>, status: u16, bytes: u64, sent: Sent) {
     let Site { access, log, line, began, .. } = cx.state;
     if *access == access::Format::Off || !sent.is_queued() {
         return;
@@ -189,7 +167,7 @@ fn reply(cx: &mut Ctx<'_, Site>, request: &Request<'_>, response: Response<'_>) 
         target: request.target().as_bytes(),
         version: if request.version() == Version::Http11 { 1 } else { 0 },
         status,
-        bytes: if request.is_head() { 0 } else { bytes },
+        bytes,
         duration: began.get(cx.conn).map(|began| now.saturating_duration_since(*began)).unwrap_or_default(),
         unix_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
     };

@@ -5,15 +5,47 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 
-/// Queued output: shared chunks first, then a flat tail that small writes are copied to.
+#[cfg(feature = "static")]
+use super::file::{FILE_COST, FILE_STEP, FileSlice};
+
+/// Where output goes: a socket. What it cannot do in one call is done in several.
+pub(crate) trait Sink: io::Write {
+    /// As `write`, where more follows at once: the system may wait for it to fill a packet.
+    #[cfg(feature = "static")]
+    fn write_more(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write(bytes)
+    }
+
+    /// Has the system send from a file without a copy, `max` bytes at most. None: it cannot, so the file has to be read.
+    #[cfg(feature = "static")]
+    fn send_file(&mut self, _file: &std::fs::File, _offset: u64, _max: usize) -> Option<io::Result<usize>> {
+        None
+    }
+}
+
+/// Queued output: shared chunks and files first, then a flat tail that small writes are copied to.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuf {
-    chunks: VecDeque<Bytes>,
-    /// Bytes in `chunks`.
+    chunks: VecDeque<Chunk>,
+    /// What `chunks` count for: bytes, and of a file `FILE_COST`.
     chunked: usize,
     tail: Vec<u8>,
     /// How much of the tail is sent. Only moves while there are no chunks.
     sent: usize,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    Bytes(Bytes),
+    #[cfg(feature = "static")]
+    File(FileSlice),
+}
+
+/// What became of a file's next bytes.
+#[cfg(feature = "static")]
+enum Step {
+    Sent(usize),
+    Read(Bytes),
 }
 
 /// Shared bytes up to this length are copied to the tail: cheaper than a slice of their own.
@@ -23,7 +55,19 @@ const COMPACT_MIN: usize = 16 * 1024;
 /// Slices in one vectored write.
 const SLICES_MAX: usize = 64;
 
+impl Chunk {
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            #[cfg(feature = "static")]
+            Self::File(_) => None,
+        }
+    }
+}
+
 impl WriteBuf {
+    /// What is queued, as the water marks count it. A part of a file counts the same whatever its length: it takes no
+    /// memory, but a descriptor and a place.
     pub(crate) fn len(&self) -> usize {
         self.chunked + self.tail.len() - self.sent
     }
@@ -52,14 +96,28 @@ impl WriteBuf {
             self.push(&bytes);
             return;
         }
+        self.seal_tail();
+        self.chunked += bytes.len();
+        self.chunks.push_back(Chunk::Bytes(bytes));
+    }
+
+    #[cfg(feature = "static")]
+    pub(crate) fn push_file(&mut self, slice: FileSlice) {
+        if !slice.is_empty() {
+            self.seal_tail();
+            self.chunked += FILE_COST;
+            self.chunks.push_back(Chunk::File(slice));
+        }
+    }
+
+    /// Makes a chunk of the tail, so that another can follow it.
+    fn seal_tail(&mut self) {
         if self.tail.len() > self.sent {
             let mut flat = Bytes::from(std::mem::take(&mut self.tail));
             flat.advance(std::mem::take(&mut self.sent));
             self.chunked += flat.len();
-            self.chunks.push_back(flat);
+            self.chunks.push_back(Chunk::Bytes(flat));
         }
-        self.chunked += bytes.len();
-        self.chunks.push_back(bytes);
     }
 
     pub(crate) fn clear(&mut self) {
@@ -69,19 +127,29 @@ impl WriteBuf {
         self.sent = 0;
     }
 
-    /// Gives the queue to one write call and drops what it took.
-    pub(crate) fn write_to(&mut self, to: &mut impl io::Write) -> io::Result<usize> {
+    /// Gives the queue to one write call and drops what it took. `UnexpectedEof`: a file has become shorter than it was when
+    /// it was queued, so that what was promised can never be sent.
+    pub(crate) fn write_to(&mut self, to: &mut impl Sink) -> io::Result<usize> {
         let tail = &self.tail[self.sent..];
         let n = match (self.chunks.front(), self.chunks.len() + usize::from(!tail.is_empty())) {
             (_, 0) => return Ok(0),
             (None, _) => to.write(tail)?,
-            (Some(only), 1) => to.write(only)?,
-            (Some(_), _) => {
+            (Some(Chunk::Bytes(only)), 1) => to.write(only)?,
+            #[cfg(feature = "static")]
+            (Some(Chunk::File(_)), _) => return self.write_file(to),
+            #[cfg(feature = "static")]
+            (Some(Chunk::Bytes(first)), _) if matches!(self.chunks.get(1), Some(Chunk::File(_))) => {
+                to.write_more(first)?
+            }
+            (Some(Chunk::Bytes(_)), _) => {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                 let mut count = 0;
-                let parts = self.chunks.iter().map(|chunk| &chunk[..]).chain((!tail.is_empty()).then_some(tail));
-                for (slot, part) in slices.iter_mut().zip(parts) {
+                for (slot, part) in slices.iter_mut().zip(self.chunks.iter().map_while(Chunk::bytes)) {
                     *slot = IoSlice::new(part);
+                    count += 1;
+                }
+                if count == self.chunks.len() && count < SLICES_MAX && !tail.is_empty() {
+                    slices[count] = IoSlice::new(tail);
                     count += 1;
                 }
                 to.write_vectored(&slices[..count])?
@@ -91,8 +159,35 @@ impl WriteBuf {
         Ok(n)
     }
 
+    /// Sends from the file at the front.
+    #[cfg(feature = "static")]
+    fn write_file(&mut self, to: &mut impl Sink) -> io::Result<usize> {
+        let Some(Chunk::File(slice)) = self.chunks.front_mut() else { return Ok(0) };
+        let step = match to.send_file(slice.file(), slice.offset(), slice.len().min(FILE_STEP) as usize) {
+            Some(sent) => Step::Sent(slice.advance(sent?)?),
+            None => Step::Read(slice.read()?),
+        };
+        if slice.is_empty() {
+            self.chunked -= FILE_COST;
+            self.chunks.pop_front();
+        }
+        match step {
+            Step::Sent(n) => Ok(n),
+            Step::Read(piece) => {
+                self.chunked += piece.len();
+                self.chunks.push_front(Chunk::Bytes(piece));
+                self.write_to(to)
+            }
+        }
+    }
+
     fn advance(&mut self, mut n: usize) {
         while let Some(first) = self.chunks.front_mut() {
+            let first = match first {
+                Chunk::Bytes(first) => first,
+                #[cfg(feature = "static")]
+                Chunk::File(_) => return,
+            };
             if n < first.len() {
                 first.advance(n);
                 self.chunked -= n;
@@ -172,6 +267,8 @@ mod tests {
         got: Vec<u8>,
         step: usize,
     }
+
+    impl Sink for Peer {}
 
     impl io::Write for Peer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

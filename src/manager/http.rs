@@ -1,7 +1,12 @@
 //! HTTP on a connection: between the parsers of `proto::http`, the handler, and the output.
 
 mod deadlines;
+#[cfg(feature = "static")]
+mod parts;
 mod reply;
+
+#[cfg(feature = "static")]
+pub use parts::Part;
 
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};

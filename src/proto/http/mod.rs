@@ -2,17 +2,21 @@
 //!
 //! Start with [`head`], which turns bytes into a [`Head`], then [`body`], which finds the end of its body, and
 //! [`encode`], which turns a [`Response`] into bytes. The rest reads what is inside: `target` paths and variables,
-//! `field` header values, [`sse`] event streams.
+//! `field` header values, `conditional`, `range` and
+//! `accept` what a client says of the representation that it wants, [`sse`] event streams.
 
+mod accept;
 mod authority;
 mod base64;
 pub mod body;
+mod conditional;
 pub mod encode;
 mod error;
 mod field;
 mod glob;
 pub mod head;
 mod lines;
+mod range;
 mod request;
 mod response;
 mod rules;
@@ -21,12 +25,15 @@ mod status;
 mod syntax;
 mod target;
 
+pub use accept::content_coding;
 pub use body::BodyError;
+pub use conditional::{Validators, Verdict};
 pub use encode::EncodeError;
 pub use error::ParseError;
 pub use field::{Credentials, TokenFrom, basic_auth, param};
 pub use glob::{Captures, glob};
 pub use head::{Head, HeadLimits};
+pub use range::{ByteRanges, RANGES_MAX, byte_ranges};
 pub use request::Request;
 pub use response::Response;
 pub use rules::{BodyLen, Expect, Version};
