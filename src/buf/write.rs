@@ -213,6 +213,9 @@ impl WriteBuf {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "static")]
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -230,7 +233,7 @@ mod tests {
                 expected.extend_from_slice(b"small");
             }
             assert_eq!(buf.len(), expected.len());
-            let mut peer = Peer { got: Vec::new(), step };
+            let mut peer = Peer::new(step);
             while !buf.is_empty() {
                 let before = buf.len();
                 let n = buf.write_to(&mut peer).unwrap();
@@ -240,10 +243,74 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "static")]
+    #[test]
+    fn files_leave_in_their_place_whether_the_system_sends_them_or_not() {
+        let content: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+        let file = temporary(&content);
+        for by_system in [true, false] {
+            for step in [1000, 70_000, usize::MAX] {
+                let mut buf = WriteBuf::default();
+                buf.push(b"head");
+                buf.push_file(FileSlice::new(Arc::clone(&file), 10, 100_000));
+                buf.push_file(FileSlice::new(Arc::clone(&file), 0, 0));
+                buf.push(b"between");
+                buf.push_file(FileSlice::new(Arc::clone(&file), 250_000, 50_000));
+                buf.push_shared(Bytes::from(vec![7; 5000]));
+                buf.push_file(FileSlice::new(Arc::clone(&file), 299_999, 1));
+                buf.push(b"tail");
+                assert_eq!(buf.len(), 4 + 7 + 5000 + 4 + 3 * FILE_COST);
+                let mut peer = Peer { by_system, ..Peer::new(step) };
+                while !buf.is_empty() {
+                    buf.write_to(&mut peer).unwrap();
+                    assert!(buf.len() < 70_000 + 3 * FILE_COST, "no more than a piece of a file is in memory");
+                }
+                let parts = [
+                    b"head",
+                    &content[10..100_010],
+                    b"between",
+                    &content[250_000..],
+                    &[7; 5000],
+                    &[content[299_999]],
+                    b"tail",
+                ];
+                assert!(peer.got == parts.concat(), "step {step}");
+                assert_eq!(buf.len(), 0);
+            }
+        }
+    }
+
+    #[cfg(feature = "static")]
+    #[test]
+    fn a_file_that_ends_before_its_slice_is_an_error() {
+        let file = temporary(&[1; 1000]);
+        for by_system in [true, false] {
+            let mut buf = WriteBuf::default();
+            buf.push_file(FileSlice::new(Arc::clone(&file), 0, 1001));
+            let mut peer = Peer { by_system, ..Peer::new(usize::MAX) };
+            assert_eq!(buf.write_to(&mut peer).unwrap(), 1000);
+            assert_eq!(buf.write_to(&mut peer).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            assert_eq!(peer.got.len(), 1000);
+        }
+    }
+
+    /// A file that has no name any more.
+    #[cfg(feature = "static")]
+    fn temporary(content: &[u8]) -> Arc<std::fs::File> {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("vansire-write-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, content).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        Arc::new(file)
+    }
+
     #[test]
     fn a_peer_that_never_catches_up_costs_what_is_queued_not_what_was_sent() {
         let mut buf = WriteBuf::default();
-        let mut peer = Peer { got: Vec::new(), step: 3000 };
+        let mut peer = Peer::new(3000);
         let mut expected = Vec::new();
         for round in 0..2000u32 {
             let piece = [round as u8; 3000];
@@ -266,9 +333,33 @@ mod tests {
     struct Peer {
         got: Vec<u8>,
         step: usize,
+        /// The system sends files.
+        #[cfg(feature = "static")]
+        by_system: bool,
     }
 
-    impl Sink for Peer {}
+    impl Peer {
+        fn new(step: usize) -> Self {
+            Self {
+                got: Vec::new(),
+                step,
+                #[cfg(feature = "static")]
+                by_system: false,
+            }
+        }
+    }
+
+    impl Sink for Peer {
+        #[cfg(feature = "static")]
+        fn send_file(&mut self, file: &std::fs::File, offset: u64, max: usize) -> Option<io::Result<usize>> {
+            let mut slice = FileSlice::new(Arc::new(file.try_clone().unwrap()), offset, max.min(self.step) as u64);
+            self.by_system.then(|| match slice.read() {
+                Ok(bytes) => io::Write::write(self, &bytes),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+                Err(e) => Err(e),
+            })
+        }
+    }
 
     impl io::Write for Peer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
