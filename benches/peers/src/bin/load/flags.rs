@@ -41,7 +41,7 @@ usage: load --addr IP:PORT [--conns N] [--seconds S] [--depth D | --close | --id
   --idle      opens the connections, sends one request on each, holds them
   --burst     opens the connections all at once, again and again
   --path P    asks for P instead of /
-  --len N     any body of N bytes will do; the system throws them away
+  --len N     any body of N bytes will do
   --pid       the processes of the server, for its CPU time, memory and wakeups";
 
 impl Flags {

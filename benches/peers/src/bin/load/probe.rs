@@ -13,8 +13,8 @@ use crate::flags::Flags;
 pub(crate) struct Exchange {
     pub(crate) request: Vec<u8>,
     pub(crate) response_len: usize,
-    /// The answer is long: it is counted and never copied.
-    pub(crate) discard: bool,
+    /// It is a file, which takes many reads.
+    pub(crate) is_long: bool,
 }
 
 /// Whether a connection outlives its request.
@@ -57,7 +57,7 @@ pub(crate) fn probe(flags: &Flags, persistence: Persistence) -> io::Result<Excha
             Err(e) => return Err(e),
         }
     }
-    Ok(Exchange { request, response_len, discard: flags.body_len.is_some() })
+    Ok(Exchange { request, response_len, is_long: flags.body_len.is_some() })
 }
 
 const PATIENCE: Duration = Duration::from_secs(2);
