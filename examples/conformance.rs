@@ -91,7 +91,9 @@ fn routes() -> vansire::Result<impl Handler<App>> {
     #[cfg(feature = "static")]
     let routes = {
         let files = files()?;
-        routes.any("/static/*path", move |cx, request, _| drop(files.serve(cx, request)))
+        routes.any("/static/*path", move |cx, request, _| {
+            files.serve(cx, request);
+        })
     };
     routes
         .get("/", |cx, _, _| {

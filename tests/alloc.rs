@@ -170,6 +170,41 @@ fn kept_alive_requests_allocate_nothing() {
     }
 }
 
+#[cfg(feature = "static")]
+#[test]
+fn files_in_memory_allocate_nothing() {
+    use vansire::files::{Dir, Options};
+    let folder = common::TempDir::new();
+    let path = folder.path("hello.txt");
+    std::fs::write(&path, "Hello, world!").unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60)).unwrap();
+    // Looked at once: each look at the folder costs allocations.
+    let hour = std::time::Duration::from_secs(3600);
+    let files = Dir::with(folder.path(""), Options::new().cache(1 << 20, 1 << 16, hour)).unwrap();
+    // (name, request)
+    let table = [
+        ("GET", "GET /hello.txt HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n"),
+        ("HEAD", "HEAD /hello.txt HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ];
+    for (name, request) in table {
+        let mut manager = Manager::new(0).unwrap();
+        let files = files.clone();
+        let id = manager.net().listen("http://127.0.0.1:0", move |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
+            if let Event::HttpRequest(request) = ev {
+                *cx.state += 1;
+                files.serve(cx, request);
+            }
+        });
+        let to = addr(&mut manager, id.unwrap());
+        let open = move || {
+            let mut stream = client(to);
+            move || ask(&mut stream, request)
+        };
+        assert_eq!(measure(&mut manager, 2, 1, open), 0, "allocations in {ROUNDS} {name} requests");
+    }
+}
+
 #[test]
 fn ticks_and_idle_turns_allocate_nothing() {
     let mut manager = Manager::new(0u64).unwrap();

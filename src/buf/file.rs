@@ -17,7 +17,7 @@ pub(crate) struct FileSlice {
 /// What a part of a file counts for in a queue, so that files queued by the hundred meet the water marks.
 pub(crate) const FILE_COST: usize = 8 * 1024;
 /// Bytes asked of the system in one call.
-pub(crate) const FILE_STEP: u64 = 1024 * 1024;
+pub(crate) const FILE_STEP: u64 = 512 * 1024;
 /// Bytes read in one call, where the system cannot send from a file.
 const READ_STEP: u64 = 64 * 1024;
 

@@ -32,6 +32,9 @@ pub(crate) struct WriteBuf {
     tail: Vec<u8>,
     /// How much of the tail is sent. Only moves while there are no chunks.
     sent: usize,
+    /// The system has sent less of a file than it was asked to.
+    #[cfg(feature = "static")]
+    cut_short: bool,
 }
 
 #[derive(Debug)]
@@ -159,12 +162,28 @@ impl WriteBuf {
         Ok(n)
     }
 
+    /// Whether the last write was cut short in a file: the socket is full, or the file is at its end.
+    #[cfg(feature = "static")]
+    pub(crate) fn take_cut_short(&mut self) -> bool {
+        std::mem::take(&mut self.cut_short)
+    }
+
+    #[cfg(not(feature = "static"))]
+    pub(crate) fn take_cut_short(&mut self) -> bool {
+        false
+    }
+
     /// Sends from the file at the front.
     #[cfg(feature = "static")]
     fn write_file(&mut self, to: &mut impl Sink) -> io::Result<usize> {
         let Some(Chunk::File(slice)) = self.chunks.front_mut() else { return Ok(0) };
-        let step = match to.send_file(slice.file(), slice.offset(), slice.len().min(FILE_STEP) as usize) {
-            Some(sent) => Step::Sent(slice.advance(sent?)?),
+        let asked = slice.len().min(FILE_STEP) as usize;
+        let step = match to.send_file(slice.file(), slice.offset(), asked) {
+            Some(sent) => {
+                let sent = slice.advance(sent?)?;
+                self.cut_short = sent < asked;
+                Step::Sent(sent)
+            }
             None => Step::Read(slice.read()?),
         };
         if slice.is_empty() {

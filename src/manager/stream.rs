@@ -16,7 +16,7 @@ pub(crate) const SCRATCH_LEN: usize = 64 * 1024;
 /// Writes for one connection in one turn.
 const WRITES_PER_TURN: usize = 16;
 /// Bytes after which no other write follows in the same turn: the others' replies must not wait for a large file.
-const WRITTEN_PER_TURN: usize = 2 * 1024 * 1024;
+const WRITTEN_PER_TURN: usize = 512 * 1024;
 
 /// What one read of a socket said.
 enum Read {
@@ -258,6 +258,11 @@ impl<S> Core<S> {
                     conn.bytes_out += n as u64;
                     conn.moved = conn.moved.saturating_add(n as u32);
                     self.stats.bytes_out += n as u64;
+                    // Another call would squeeze a little more into a full socket, and wake the peer for it: wait until there
+                    // is room worth filling. Watching anew tells also of room that there is already.
+                    if output.take_cut_short() {
+                        conn.flags.clear(Flags::WRITABLE | Flags::WATCH_BOTH);
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => conn.flags.clear(Flags::WRITABLE),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -49,7 +49,7 @@ impl<S> Net<'_, S> {
     ///
     /// Files are not read into memory. On Linux the system sends them from its cache (`sendfile`), elsewhere they are read
     /// in pieces; either waits for the disk where the cache has not the bytes, and the loop waits with it. No more than
-    /// some megabytes of one connection leave in one turn. A file that becomes shorter meanwhile ends the connection, so
+    /// a megabyte of one connection leaves in one turn. A file that becomes shorter meanwhile ends the connection, so
     /// that the peer is never told that it has all; of one that grows only the announced length is sent. In the water
     /// marks each part of a file counts as 8 KiB.
     pub fn reply_parts(&mut self, to: impl Into<ReplyId>, response: Response<'_>, parts: &[Part]) -> Sent {
