@@ -143,7 +143,15 @@ pub enum CloseReason {
     SlowConsumer,
     /// More input is kept unread than `Limits::read_max`.
     ReadFull,
-    /// The peer broke the protocol's rules; it was told so where the protocol has a way to.
+    /// What the peer asked was refused by the protocol's rules or a limit, and it was told so. No handler was called for the
+    /// request, or none was told that it is whole: this is where it can be logged.
+    Refused {
+        /// The status that the peer was sent.
+        status: u16,
+        /// What was wrong.
+        why: Box<str>,
+    },
+    /// The peer broke the protocol's rules where it could not be told so any more.
     Protocol(Box<str>),
     /// A handler of this connection panicked.
     HandlerPanicked,
@@ -162,6 +170,7 @@ impl fmt::Display for CloseReason {
             CloseReason::TimedOut(what) => write!(f, "timed out: {what}"),
             CloseReason::SlowConsumer => f.write_str("the peer reads too slowly"),
             CloseReason::ReadFull => f.write_str("too much input kept unread"),
+            CloseReason::Refused { status, why } => write!(f, "refused with {status}: {why}"),
             CloseReason::Protocol(what) => write!(f, "protocol error: {what}"),
             CloseReason::HandlerPanicked => f.write_str("its handler panicked"),
             CloseReason::Stopped => f.write_str("the manager stopped"),

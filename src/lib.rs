@@ -50,7 +50,7 @@ pub mod http {
     //! HTTP/1.1: requests, responses, routing.
     #[cfg(feature = "static")]
     pub use crate::manager::http::Part;
-    pub use crate::manager::http::{Body, ReplyId};
+    pub use crate::manager::http::{Body, EventHub, ReplyId, Subscribed};
     pub use crate::manager::router::{Params, Router};
     pub use crate::proto::http::*;
 }

@@ -108,6 +108,12 @@ fn measure<R: FnMut()>(
     count
 }
 
+/// Several clients need several buffers only when they are served in one turn, which may happen for the first time after the
+/// warm-up: each is two allocations, once and for all.
+fn buffers(clients: u64) -> u64 {
+    2 * (clients - 1)
+}
+
 #[test]
 fn the_counter_counts() {
     assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1);
@@ -116,8 +122,7 @@ fn the_counter_counts() {
 
 #[test]
 fn echoes_allocate_nothing() {
-    // (bytes of a message, clients). Of large messages a part may wait for the peer, and hold its buffer: with several
-    // clients a second buffer is made whenever that happens to two at once for the first time.
+    // (bytes of a message, clients).
     for (len, clients) in [(1, 1), (64, 3), (10_000, 1)] {
         let mut manager = Manager::new(0).unwrap();
         let id = manager.net().listen("tcp://127.0.0.1:0", |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
@@ -136,7 +141,10 @@ fn echoes_allocate_nothing() {
             }
         };
         let count = measure(&mut manager, clients, len as u64, open);
-        assert_eq!(count, 0, "allocations in {ROUNDS} echoes of {len} bytes to {clients} clients");
+        assert!(
+            count <= buffers(clients),
+            "{count} allocations in {ROUNDS} echoes of {len} bytes to {clients} clients"
+        );
     }
 }
 
@@ -165,7 +173,7 @@ fn kept_alive_requests_allocate_nothing() {
             move || ask(&mut stream, request)
         };
         let count = measure(&mut manager, 2, 1, open);
-        assert_eq!(count, 0, "allocations in {ROUNDS} {name} requests");
+        assert!(count <= buffers(2), "{count} allocations in {ROUNDS} {name} requests");
         assert_eq!(manager.stats().handler_panics, 0);
     }
 }
@@ -201,7 +209,53 @@ fn files_in_memory_allocate_nothing() {
             let mut stream = client(to);
             move || ask(&mut stream, request)
         };
-        assert_eq!(measure(&mut manager, 2, 1, open), 0, "allocations in {ROUNDS} {name} requests");
+        let count = measure(&mut manager, 2, 1, open);
+        assert!(count <= buffers(2), "{count} allocations in {ROUNDS} {name} requests");
+    }
+}
+
+#[cfg(feature = "http")]
+#[test]
+fn an_event_is_encoded_once_however_many_clients_it_has() {
+    use vansire::http::{EventHub, sse};
+    // Short ones are copied into the output of each client, long ones are shared.
+    for data in ["x".repeat(50), "x".repeat(3000)] {
+        let counts = [1, 300].map(|clients| {
+            let mut manager = Manager::new(EventHub::new()).unwrap();
+            let id = manager.net().listen("http://127.0.0.1:0", |cx: &mut Ctx<'_, EventHub>, ev: Event<'_>| {
+                if let Event::HttpRequest(_) = ev {
+                    cx.state.subscribe(&mut cx.net, cx.conn, None);
+                }
+            });
+            let to = addr(&mut manager, id.unwrap());
+            let streams: Vec<_> = (0..clients)
+                .map(|_| {
+                    let mut stream = client(to);
+                    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+                    stream
+                })
+                .collect();
+            common::until(&mut manager, "all have subscribed", |manager| manager.state().len() == clients);
+            let data = data.clone();
+            let sent = std::rc::Rc::new(Cell::new(0));
+            let counter = std::rc::Rc::clone(&sent);
+            manager.net().timer_every(common::ms(1), move |cx| {
+                cx.state.publish(&mut cx.net, sse::Event::new(&data)).unwrap();
+                counter.set(counter.get() + 1);
+            });
+            // What the system takes at once without anybody reading: nothing of it waits.
+            let mut publish = |until| {
+                while sent.get() < until {
+                    manager.poll(Some(common::ms(100))).unwrap();
+                }
+            };
+            publish(4);
+            let count = allocations(|| publish(24));
+            assert_eq!(manager.state().len(), clients);
+            drop(streams);
+            count
+        });
+        assert_eq!(counts[0], counts[1], "allocations for one client, and for 300, of {} bytes", data.len());
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::manager::Ctx;
 use crate::proto::http::{Request, Response};
 
@@ -64,12 +64,19 @@ impl Dir {
     }
 
     /// Serves this folder. Fails if it is not a folder that can be read, and for options that no reply could be made with:
-    /// a bad header or type, a prefix that is no path, an index that is no name.
+    /// a bad header or type, a prefix that is no path, an index that is no name, a
+    /// page for what is missing that is missing.
     pub fn with(folder: impl AsRef<Path>, options: Options) -> Result<Self> {
         options.check()?;
         let path = folder.as_ref().to_path_buf();
         let failed = |e| Error::io(format!("cannot serve the folder {}", path.display()), e);
         let root = Root::open(&path, options.links).map_err(failed)?;
+        if let Some(page) = &options.not_found
+            && !root.file(page).and_then(|file| file.metadata()).is_ok_and(|found| found.is_file())
+        {
+            let what = format!("the page {page} cannot be read in {}", path.display());
+            return Err(Error::new(Kind::BadValue, what));
+        }
         Ok(Self { inner: Arc::new(Inner { path, root, options, cache: Mutex::default() }) })
     }
 
@@ -80,7 +87,7 @@ impl Dir {
 
     /// Whether the request's path is below the prefix.
     pub fn covers(&self, request: &Request<'_>) -> bool {
-        self.below_prefix(request.raw_path()).is_some()
+        name::below(&self.inner.options.prefix, request.raw_path()).is_some()
     }
 
     /// Answers a request for a file: call it in `Event::HttpRequest`, or in a route of a [`Router`](crate::http::Router).
@@ -94,7 +101,7 @@ impl Dir {
             return text(cx, request, 405, "Files are only read.\n");
         }
         let inner = &*self.inner;
-        let Some(path) = self.below_prefix(request.raw_path()) else {
+        let Some(path) = name::below(&inner.options.prefix, request.raw_path()) else {
             return inner.refuse(cx, request, Refusal::Missing);
         };
         match inner.find(path, cx.now) {
@@ -110,13 +117,6 @@ impl Dir {
             }
             Err(refusal) => inner.refuse(cx, request, refusal),
         }
-    }
-
-    /// The rest of a path behind the prefix, from its slash on.
-    fn below_prefix<'p>(&self, path: &'p str) -> Option<&'p str> {
-        let rest = path.strip_prefix(&*self.inner.options.prefix)?;
-        // The prefix alone is the folder without its slash.
-        (rest.is_empty() || rest.starts_with('/')).then_some(rest)
     }
 }
 
@@ -216,10 +216,7 @@ impl Inner {
     }
 
     fn redirect<S>(&self, cx: &mut Ctx<'_, S>, request: &Request<'_>, relative: &str) -> Served {
-        let mut url = match relative {
-            "" => format!("{}/", self.options.prefix),
-            relative => name::folder_url(&self.options.prefix, relative),
-        };
+        let mut url = name::folder_url(&self.options.prefix, relative);
         if let Some(query) = request.query_string() {
             url.push('?');
             url.push_str(query);

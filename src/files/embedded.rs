@@ -74,7 +74,7 @@ impl Embedded {
             return text(cx, request, 405, "Files are only read.\n");
         }
         let Inner { files, options } = &*self.inner;
-        let path = request.raw_path().strip_prefix(&*options.prefix).unwrap_or_default();
+        let path = name::below(&options.prefix, request.raw_path()).unwrap_or_default();
         let name = match name::read(path, options.hidden) {
             Ok(name) => name,
             Err(BadName::Encoding) => return text(cx, request, 400, "Bad path.\n"),

@@ -82,12 +82,26 @@ fn is_own(_component: &str) -> bool {
     true
 }
 
+/// The rest of a path behind a prefix (not encoded, without a slash at its end): empty, or from a slash on.
+pub(super) fn below<'p>(prefix: &str, path: &'p str) -> Option<&'p str> {
+    let mut rest = path;
+    for component in prefix.split('/').skip(1) {
+        let after = rest.strip_prefix('/')?;
+        let len = after.find('/').unwrap_or(after.len());
+        if percent_decode(&after[..len]).ok()? != component {
+            return None;
+        }
+        rest = &after[len..];
+    }
+    Some(rest)
+}
+
 /// The URL of a folder below the prefix, with its slash, encoded. It never begins with `//`, which would name another host:
 /// components are not empty.
 pub(super) fn folder_url(prefix: &str, relative: &str) -> String {
     let mut url = String::with_capacity(prefix.len() + relative.len() + 8);
-    url.push_str(prefix);
-    for component in relative.split('/') {
+    let components = prefix.split('/').skip(1).chain(relative.split('/').filter(|_| !relative.is_empty()));
+    for component in components {
         url.push('/');
         url.push_str(&percent_encode(component));
     }
@@ -169,7 +183,28 @@ mod tests {
     #[test]
     fn f4_the_url_of_a_folder_ends_in_a_slash_and_ends_no_header() {
         assert_eq!(folder_url("", "a b/é"), "/a%20b/%C3%A9/");
+        assert_eq!((folder_url("", "").as_str(), folder_url("/a b", "").as_str()), ("/", "/a%20b/"));
         assert_eq!(folder_url("/static", "x\r\nSet-Cookie: y?#"), "/static/x%0D%0ASet-Cookie%3A%20y%3F%23/");
+    }
+
+    #[test]
+    fn a_prefix_is_compared_component_by_component() {
+        let table = [
+            ("", "/a", Some("/a")),
+            ("/s", "/s/a", Some("/a")),
+            ("/s", "/s", Some("")),
+            ("/s", "/s/", Some("/")),
+            ("/s", "/%73/a", Some("/a")),
+            ("/s t/u", "/s%20t/u/a", Some("/a")),
+            ("/s", "/sa", None),
+            ("/s", "/", None),
+            ("/s/t", "/s%2Ft/a", None),
+            ("/s", "/%/a", None),
+            ("/s", "*", None),
+        ];
+        for (prefix, path, expected) in table {
+            assert_eq!(below(prefix, path), expected, "{prefix} {path}");
+        }
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! HTTP on a connection: between the parsers of `proto::http`, the handler, and the output.
 
 mod deadlines;
+mod hub;
 #[cfg(feature = "static")]
 mod parts;
 mod reply;
@@ -21,6 +22,8 @@ use super::core::Core;
 use super::dispatch;
 use super::handlers::HandlerRef;
 use super::net::Net;
+
+pub use self::hub::{EventHub, Subscribed};
 
 /// How a request's body comes to the handler. Chosen in `Event::HttpHead`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -450,18 +453,19 @@ impl<S> Core<S> {
         let date = *self.date.get(self.now, &self.clock);
         let Some(http) = self.http_mut(key) else { return };
         let is_head = http.is_in_request() && http.bits.head_request;
-        match http.reply {
+        let reason = match http.reply {
             Reply::None | Reply::Deferred => {
                 let text = if is_head { String::new() } else { why.to_string() };
                 self.queue(key, |output| encode::refusal(output.tail(), status, &text, &date));
+                CloseReason::Refused { status, why: why.to_string().into() }
             }
             // A second head would be taken for a part of the body. That the reply never ends must say enough.
-            Reply::Chunked | Reply::UntilClose | Reply::Bodiless | Reply::Done => {}
-        }
-        if let Some(conn) = self.conns.get_mut(key) {
-            if conn.reason.is_none() {
-                conn.reason = Some(Box::new(CloseReason::Protocol(format!("{status}: {why}").into())));
+            Reply::Chunked | Reply::UntilClose | Reply::Bodiless | Reply::Done => {
+                CloseReason::Protocol(format!("{status}: {why}").into())
             }
+        };
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.reason.get_or_insert_with(|| Box::new(reason));
             if let Some(http) = conn.http() {
                 http.bits.body_pending = true;
                 http.body = None;

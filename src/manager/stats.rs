@@ -68,6 +68,7 @@ impl Stats {
             | CloseReason::Local
             | CloseReason::Failed(_)
             | CloseReason::Peer
+            | CloseReason::Refused { .. }
             | CloseReason::Protocol(_)
             | CloseReason::HandlerPanicked
             | CloseReason::Stopped => {}

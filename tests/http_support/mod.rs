@@ -190,6 +190,11 @@ impl Client {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
 
+    /// Resets the connection.
+    pub(crate) fn cut_off(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
     /// Takes what has come.
     pub(crate) fn receive(&mut self) {
         let mut room = [0; 65536];

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -10,6 +11,12 @@ pub mod procfs;
 
 /// The body that every server answers with at `/`.
 pub const BODY: &str = "Hello, World!";
+
+/// The data of the event that the servers of sse.sh send.
+pub const EVENT: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+
+/// How often they do.
+pub const EVENT_EVERY: Duration = Duration::from_millis(20);
 
 /// The address in the only argument of a server program.
 ///

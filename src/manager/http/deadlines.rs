@@ -1,14 +1,14 @@
 //! How long an HTTP connection may take for what it does, and how it ends.
 
 use crate::event::{CloseReason, Deadline};
-use crate::id::Key;
+use crate::id::{ConnId, Key};
 use crate::manager::conn::{Due, Flags};
 use crate::manager::core::Core;
 use crate::proto::http::head::{self, HeaderSpace, Scan};
 use crate::proto::http::{ParseError, encode};
 use crate::time::Moment;
 
-use super::{Phase, head_limits};
+use super::{Phase, ReplyId, head_limits};
 
 /// The system's buffers let go of output in steps of up to some megabytes, so that a slow reader seems to take nothing for
 /// long: it has this many times `Limits::rate_grace`.
@@ -135,12 +135,19 @@ impl<S> Core<S> {
         head::parse(input, &mut Scan::default(), &head_limits(&conn.limits), &mut HeaderSpace::new()).err()
     }
 
-    /// Ends the connections that only wait for a next request; the others end with their reply.
+    /// Ends the connections that only wait for a next request, and event streams, which would never end; the others end
+    /// with their reply.
     pub(crate) fn stop_http(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let kept = conn.has_input();
         let Some(http) = conn.http() else { return };
         http.bits.keep_alive = false;
+        if http.bits.endless {
+            http.bits.unread |= http.bits.wants_more;
+            let to = ReplyId { conn: ConnId(key), seq: http.seq };
+            self.finish(to, &[]);
+            return;
+        }
         if http.phase == Phase::Head && !kept && !http.bits.busy {
             self.drain(key);
         } else {

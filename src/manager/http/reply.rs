@@ -49,15 +49,11 @@ impl<S> Net<'_, S> {
     }
 
     /// Begins a stream of server-sent events: as [`start`](Self::start), of `text/event-stream`, and never closed for
-    /// its silence. Send comments to learn of clients that are gone.
+    /// its silence. Send comments to learn of clients that are gone. It ends when the manager stops. For the same events
+    /// to many clients there is [`EventHub`](super::EventHub).
     pub fn start_events(&mut self, to: impl Into<ReplyId>) -> Sent {
         let to = to.into();
-        let response = Response::new(200).content_type("text/event-stream").header("Cache-Control", "no-cache");
-        let sent = self.core.start(to, &response);
-        if let Some(http) = self.core.http_mut(to.conn.0).filter(|_| sent.is_queued()) {
-            http.bits.endless = true;
-        }
-        sent
+        self.core.start_events(to)
     }
 
     /// Writes a piece of a reply that was begun with [`start`](Self::start). An empty piece is nothing.
@@ -218,7 +214,16 @@ impl<S> Core<S> {
         })
     }
 
-    fn stream_of(&mut self, to: ReplyId) -> Result<Reply, Sent> {
+    pub(super) fn start_events(&mut self, to: ReplyId) -> Sent {
+        let response = Response::new(200).content_type("text/event-stream").header("Cache-Control", "no-cache");
+        let sent = self.start(to, &response);
+        if let Some(http) = self.http_mut(to.conn.0).filter(|_| sent.is_queued()) {
+            http.bits.endless = true;
+        }
+        sent
+    }
+
+    pub(super) fn stream_of(&mut self, to: ReplyId) -> Result<Reply, Sent> {
         match self.request_of(to.conn.0, to.seq)?.reply {
             reply @ (Reply::Chunked | Reply::UntilClose | Reply::Bodiless) => Ok(reply),
             Reply::None | Reply::Deferred | Reply::Done => Err(Sent::Invalid),
@@ -251,7 +256,7 @@ impl<S> Core<S> {
         })
     }
 
-    fn finish(&mut self, to: ReplyId, trailers: &[(&str, &str)]) -> Sent {
+    pub(super) fn finish(&mut self, to: ReplyId, trailers: &[(&str, &str)]) -> Sent {
         let key = to.conn.0;
         let reply = match self.stream_of(to) {
             Ok(reply) => reply,

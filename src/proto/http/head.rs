@@ -118,21 +118,22 @@ pub fn parse<'h>(
     if let Some(lines) = split {
         scan.searched = 0;
         let raw = &head[..lines.len];
-        let head = Head {
-            raw,
-            fields: &space.fields[..lines.fields],
-            method_len: lines.method_len as u16,
-            target_len: lines.target_len as u16,
-            facts: Facts::new(lines.version),
-        };
-        let facts = check(lines.version, head.method_bytes(), head.target_bytes(), head.fields())?;
-        return Ok(Some((Head { facts, ..head }, lead + lines.len)));
+        let fields = &space.fields[..lines.fields];
+        let (method, rest) = raw.split_at(lines.method_len);
+        let facts = check(lines.version, method, &rest[1..=lines.target_len], fields_of(raw, fields))?;
+        let (method_len, target_len) = (lines.method_len as u16, lines.target_len as u16);
+        return Ok(Some((Head { raw, fields, method_len, target_len, facts }, lead + lines.len)));
     }
     if buf.len() >= head_max {
         return Err(ParseError::HeadTooLarge);
     }
     scan.stopped_at(buf);
     Ok(None)
+}
+
+#[inline]
+fn fields_of<'a>(raw: &'a [u8], fields: &'a [Field]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    fields.iter().map(move |field| (field.name(raw), field.value(raw)))
 }
 
 impl<'a> Head<'a> {
@@ -149,8 +150,7 @@ impl<'a> Head<'a> {
 
     #[inline]
     fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
-        let raw = self.raw;
-        self.fields.iter().map(move |field| (field.name(raw), field.value(raw)))
+        fields_of(self.raw, self.fields)
     }
 
     /// The method, in the client's letter case: methods are case-sensitive.

@@ -38,4 +38,4 @@ pub use request::Request;
 pub use response::Response;
 pub use rules::{BodyLen, Expect, Version};
 pub use status::reason;
-pub use target::{BadEscape, Pairs, percent_decode, percent_encode};
+pub use target::{BadEscape, Pairs, form_encode, percent_decode, percent_encode};

@@ -47,14 +47,6 @@ pub(super) struct Facts<'a> {
     pub(super) keep_alive: bool,
 }
 
-impl Facts<'_> {
-    /// Of a head without headers.
-    pub(super) fn new(version: Version) -> Self {
-        let keep_alive = version == Version::Http11;
-        Self { host: None, upgrade: None, body_len: BodyLen::None, version, expect: Expect::None, keep_alive }
-    }
-}
-
 /// The rules that need the whole head, in one pass over the fields.
 #[inline]
 pub(super) fn check<'a>(
