@@ -32,7 +32,7 @@ pub enum Event<'a> {
     Opened,
     /// The name of the peer has been looked up; this is the first address to be tried. Comes for literal addresses too.
     Resolved(IpAddr),
-    /// An outbound connection is established: bytes can flow.
+    /// An outbound connection is established: bytes can flow. Told again after a redirect that `Net::fetch` follows.
     Connected,
     /// A listener accepted this connection.
     Accepted {
@@ -51,12 +51,19 @@ pub enum Event<'a> {
     /// A request's head is in, its body is not read yet: the moment to choose how to take the body, or to refuse it.
     #[cfg(feature = "http")]
     HttpHead(&'a http::Request<'a>),
-    /// A piece of a streamed request body.
+    /// A piece of a streamed body, of a request or of a response.
     #[cfg(feature = "http")]
     HttpBody(&'a [u8]),
     /// A whole request: answer it, or defer the answer.
     #[cfg(feature = "http")]
     HttpRequest(&'a http::Request<'a>),
+    /// A response's head is in, its body is not read yet: the moment to choose how to take the body. Interim responses are
+    /// not told.
+    #[cfg(feature = "http")]
+    HttpResponseHead(&'a http::ResponseView<'a>),
+    /// A whole response: everything that its framing promised has come.
+    #[cfg(feature = "http")]
+    HttpResponse(&'a http::ResponseView<'a>),
     /// Bytes from [`Waker::wakeup`](crate::Waker::wakeup).
     Wakeup(&'a [u8]),
     /// Output fell below the low-water mark after it had been above the high one: go on sending.
@@ -81,6 +88,10 @@ impl Event<'_> {
             Event::HttpBody(_) => "HttpBody",
             #[cfg(feature = "http")]
             Event::HttpRequest(_) => "HttpRequest",
+            #[cfg(feature = "http")]
+            Event::HttpResponseHead(_) => "HttpResponseHead",
+            #[cfg(feature = "http")]
+            Event::HttpResponse(_) => "HttpResponse",
             Event::Wakeup(_) => "Wakeup",
             Event::Drained => "Drained",
             Event::Closed(_) => "Closed",
@@ -190,8 +201,10 @@ pub enum Deadline {
     Rate,
     /// The next request on a kept-alive connection.
     Idle,
-    /// A deferred or unfinished reply.
+    /// A deferred or unfinished reply, or the rest of a request that a client streams.
     Reply,
+    /// The head of the response to a client's request.
+    Response,
     /// Sending what was left after `drain`.
     Drain,
 }
@@ -204,6 +217,7 @@ impl fmt::Display for Deadline {
             Deadline::Rate => "below the floor of bytes per second",
             Deadline::Idle => "idle",
             Deadline::Reply => "waiting for a reply to be finished",
+            Deadline::Response => "waiting for a response",
             Deadline::Drain => "draining",
         })
     }

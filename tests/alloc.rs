@@ -214,6 +214,46 @@ fn files_in_memory_allocate_nothing() {
     }
 }
 
+/// A client of ours on one connection, asking again as soon as it is answered.
+#[cfg(feature = "http")]
+#[test]
+fn kept_alive_requests_of_a_client_allocate_nothing() {
+    use vansire::http::Request;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        common::patient(&stream);
+        let mut buf = [0; 4096];
+        let mut len = 0;
+        loop {
+            match stream.read(&mut buf[len..]) {
+                Ok(0) | Err(_) => return,
+                Ok(n) => len += n,
+            }
+            if buf[..len].ends_with(b"\r\n\r\n") {
+                len = 0;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nX-Test: yes\r\nContent-Length: 13\r\n\r\nHello, World!").unwrap();
+            }
+        }
+    });
+    let ask = || Request::get("/hello?name=x").header("Accept", "*/*");
+    let mut manager = Manager::new(0).unwrap();
+    let handler = move |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
+        if let Event::HttpResponse(response) = ev {
+            assert_eq!((response.header("x-test"), response.body_text()), (Some("yes"), Some("Hello, World!")));
+            *cx.state += 1;
+            cx.request(ask()).unwrap();
+        }
+    };
+    let id = manager.net().http_connect(url, handler).unwrap();
+    manager.net().request(id, ask()).unwrap();
+    poll_until(&mut manager, WARM_UP);
+    let count = allocations(|| poll_until(&mut manager, WARM_UP + ROUNDS));
+    assert_eq!(count, 0, "allocations in {ROUNDS} requests of a client");
+    assert_eq!(manager.stats().handler_panics, 0);
+}
+
 #[cfg(feature = "http")]
 #[test]
 fn an_event_is_encoded_once_however_many_clients_it_has() {

@@ -123,6 +123,20 @@ impl WriteBuf {
         }
     }
 
+    /// Takes over what another has queued.
+    #[cfg(feature = "http")]
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        for chunk in other.chunks.drain(..) {
+            match chunk {
+                Chunk::Bytes(bytes) => self.push_shared(bytes),
+                #[cfg(feature = "static")]
+                Chunk::File(slice) => self.push_file(slice),
+            }
+        }
+        self.push(&other.tail[other.sent..]);
+        other.clear();
+    }
+
     pub(crate) fn clear(&mut self) {
         self.chunks.clear();
         self.chunked = 0;

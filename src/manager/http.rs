@@ -1,5 +1,6 @@
 //! HTTP on a connection: between the parsers of `proto::http`, the handler, and the output.
 
+mod client;
 mod deadlines;
 mod hub;
 #[cfg(feature = "static")]
@@ -23,19 +24,21 @@ use super::dispatch;
 use super::handlers::HandlerRef;
 use super::net::Net;
 
+pub(crate) use self::client::{ClientConn, Origin};
 pub use self::hub::{EventHub, Subscribed};
 
-/// How a request's body comes to the handler. Chosen in `Event::HttpHead`.
+/// How a body comes to the handler. Chosen in `Event::HttpHead`, or of a response in `Event::HttpResponseHead`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Body {
-    /// Whole, in `Event::HttpRequest`. More than `Limits::body_max` bytes are answered 413.
+    /// Whole, in `Event::HttpRequest` or `Event::HttpResponse`. More than `Limits::body_max` bytes are answered 413, or are
+    /// an error in a response.
     #[default]
     Collect,
     /// Whole, with a bound of its own for this request.
     CollectUpTo(usize),
-    /// In pieces, each an `Event::HttpBody`, with no bound on their sum; then `Event::HttpRequest` without a body says that
-    /// all of it has come. `pause_read` holds the sender back.
+    /// In pieces, each an `Event::HttpBody`, with no bound on their sum; then `Event::HttpRequest` or `Event::HttpResponse`
+    /// without a body says that all of it has come. `pause_read` holds the sender back.
     Stream,
 }
 
@@ -206,7 +209,7 @@ impl Conn {
     fn http(&mut self) -> Option<&mut HttpConn> {
         match &mut self.proto {
             Proto::Http(http) => Some(http),
-            Proto::Raw => None,
+            Proto::Raw | Proto::Client(_) => None,
         }
     }
 }
@@ -285,7 +288,7 @@ impl<S> Core<S> {
         let len = match head.body_len() {
             BodyLen::None => Some(0),
             BodyLen::Length(len) => Some(len),
-            BodyLen::Chunked => None,
+            BodyLen::Chunked | BodyLen::UntilClose => None,
         };
         http.bits.body_pending = len.is_none_or(|len| len > rest.len() as u64);
         if head.expect() == Expect::Unknown {
@@ -476,9 +479,10 @@ impl<S> Core<S> {
 }
 
 impl<S> Net<'_, S> {
-    /// Chooses how the body of the connection's request comes. Only while its `HttpHead` is told; later it has no effect.
+    /// Chooses how the body of the connection's request, or of the response to it, comes. Only while its `HttpHead` or
+    /// `HttpResponseHead` is told; later it has no effect.
     pub fn body(&mut self, conn: ConnId, body: Body) {
-        let Some(http) = self.core.http_mut(conn.0) else { return };
+        let Some(http) = self.core.http_mut(conn.0) else { return self.core.choose_response_body(conn.0, body) };
         if !http.bits.choosing {
             return;
         }

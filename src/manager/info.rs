@@ -116,7 +116,7 @@ impl Proto {
         match self {
             Proto::Raw => Speaks::Raw,
             #[cfg(feature = "http")]
-            Proto::Http(_) => Speaks::Http,
+            Proto::Http(_) | Proto::Client(_) => Speaks::Http,
         }
     }
 }

@@ -278,7 +278,9 @@ impl<S> Core<S> {
             (Io::Connecting(connecting), _) if connecting.is_udp() => Carrier::Datagrams,
             (Io::Stream(_) | Io::Connecting(_), super::conn::Proto::Raw) => Carrier::Stream,
             #[cfg(feature = "http")]
-            (Io::Stream(_) | Io::Connecting(_), super::conn::Proto::Http(_)) => Carrier::Protocol,
+            (Io::Stream(_) | Io::Connecting(_), super::conn::Proto::Http(_) | super::conn::Proto::Client(_)) => {
+                Carrier::Protocol
+            }
             (Io::Listener(_) | Io::None, _) => Carrier::None,
         }
     }

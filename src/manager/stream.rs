@@ -57,7 +57,7 @@ impl<S> Core<S> {
             self.scratch = scratch;
             match read {
                 Read::Bytes(_) | Read::Empty => {}
-                Read::End => self.end_of_input(key),
+                Read::End => self.end_of_input(state, key),
                 Read::Failed(kind) => self.close(key, CloseReason::Reset(kind)),
             }
         }
@@ -72,7 +72,14 @@ impl<S> Core<S> {
             return;
         }
         // What a peer sent before it closed in order is still there to read.
-        let unread = matches!(conn.proto, Proto::Raw) && conn.flags.has(Flags::PAUSED) && !conn.is_ending();
+        let is_read = match &conn.proto {
+            Proto::Raw => true,
+            #[cfg(feature = "http")]
+            Proto::Client(_) => true,
+            #[cfg(feature = "http")]
+            Proto::Http(_) => false,
+        };
+        let unread = is_read && conn.flags.has(Flags::PAUSED) && !conn.is_ending();
         let Io::Stream(stream) = &mut conn.io else { return };
         let reason = match stream.take_error() {
             Ok(Some(e)) | Err(e) => CloseReason::Reset(e.kind()),
@@ -175,11 +182,14 @@ impl<S> Core<S> {
             }
             #[cfg(feature = "http")]
             Proto::Http(_) => self.serve_http(state, key, bytes),
+            #[cfg(feature = "http")]
+            Proto::Client(_) => self.serve_client(state, key, bytes),
         }
     }
 
     /// The peer has sent all that it will.
-    fn end_of_input(&mut self, key: Key) {
+    #[cfg_attr(not(feature = "http"), allow(unused_variables, reason = "only a protocol has something to tell"))]
+    fn end_of_input(&mut self, state: &mut S, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.flags.set(Flags::EOF);
         match conn.proto {
@@ -187,6 +197,8 @@ impl<S> Core<S> {
             // It depends on what is still to be answered: see `settle`.
             #[cfg(feature = "http")]
             Proto::Http(_) => {}
+            #[cfg(feature = "http")]
+            Proto::Client(_) => self.end_of_response(state, key),
         }
     }
 
@@ -283,6 +295,8 @@ impl<S> Core<S> {
             conn.output = Some(output);
         }
         match failed {
+            #[cfg(feature = "http")]
+            Some(_) if self.client_write_failed(key) => {}
             Some(reason) => self.close(key, reason),
             None => self.flushed(key),
         }
@@ -374,6 +388,8 @@ impl<S> Core<S> {
             Proto::Raw => {}
             #[cfg(feature = "http")]
             Proto::Http(_) => self.settle_http(key),
+            #[cfg(feature = "http")]
+            Proto::Client(_) => self.settle_client(key),
         }
     }
 }
@@ -385,6 +401,9 @@ impl Conn {
             Proto::Raw => true,
             #[cfg(feature = "http")]
             Proto::Http(http) => http.wants_input(),
+            // Also while nothing is asked: to see the end.
+            #[cfg(feature = "http")]
+            Proto::Client(_) => true,
         };
         wanted && self.takes_input() && self.flags.has(Flags::READABLE) && !self.flags.has(Flags::BACKLOG)
     }
@@ -399,6 +418,8 @@ impl Conn {
                 let quiet = !self.has_input() && !self.flags.has(Flags::READABLE | Flags::READ_CLOSED);
                 quiet && http.is_at_rest()
             }
+            #[cfg(feature = "http")]
+            Proto::Client(client) => client.is_at_rest(),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{Phase, ReplyId, head_limits};
 
 /// The system's buffers let go of output in steps of up to some megabytes, so that a slow reader seems to take nothing for
 /// long: it has this many times `Limits::rate_grace`.
-const OUTPUT_WINDOWS: u32 = 6;
+pub(super) const OUTPUT_WINDOWS: u32 = 6;
 
 impl<S> Core<S> {
     /// Ends the connection once its output has left. A peer that goes on reading gets all of it, however long it takes.
@@ -80,7 +80,7 @@ impl<S> Core<S> {
                 conn.moved = 0;
                 rate.saturating_mul(OUTPUT_WINDOWS)
             }
-            Due::Nothing | Due::Connect | Due::Retry | Due::Drain | Due::Linger => {
+            Due::Nothing | Due::Connect | Due::Retry | Due::Drain | Due::Linger | Due::Response | Due::Continue => {
                 return self.set_due(key, Due::Nothing, Moment::NEVER);
             }
         };
@@ -92,17 +92,13 @@ impl<S> Core<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         match due {
             Due::Rate | Due::Output => {
-                let windows = if due == Due::Output { OUTPUT_WINDOWS } else { 1 };
-                let window = conn.limits.rate_grace.saturating_mul(windows);
-                let floor = u128::from(conn.limits.rate_floor) * window.as_millis();
-                if u128::from(conn.moved) * 1000 >= floor {
-                    conn.moved = 0;
-                    let at = self.now.after(window);
-                    return self.set_due(key, due, at);
+                if self.keeps_pace(key, due) {
+                    return;
                 }
                 if due == Due::Output {
                     return self.close(key, CloseReason::TimedOut(Deadline::Rate));
                 }
+                let Some(conn) = self.conns.get_mut(key) else { return };
                 conn.reason = Some(Box::new(CloseReason::TimedOut(Deadline::Rate)));
                 self.refuse(key, 408, &"");
             }
@@ -121,6 +117,21 @@ impl<S> Core<S> {
                 }
             }
         }
+    }
+
+    /// At the end of a window: whether enough has moved in it. Then the next one begins.
+    pub(super) fn keeps_pace(&mut self, key: Key, due: Due) -> bool {
+        let Some(conn) = self.conns.get_mut(key) else { return true };
+        let windows = if due == Due::Output { OUTPUT_WINDOWS } else { 1 };
+        let window = conn.limits.rate_grace.saturating_mul(windows);
+        let floor = u128::from(conn.limits.rate_floor) * window.as_millis();
+        if u128::from(conn.moved) * 1000 < floor {
+            return false;
+        }
+        conn.moved = 0;
+        let at = self.now.after(window);
+        self.set_due(key, due, at);
+        true
     }
 
     /// What is wrong with a head that will never be whole, if anything is. While it came it was judged only now and then, so

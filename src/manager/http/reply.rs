@@ -56,7 +56,8 @@ impl<S> Net<'_, S> {
         self.core.start_events(to)
     }
 
-    /// Writes a piece of a reply that was begun with [`start`](Self::start). An empty piece is nothing.
+    /// Writes a piece of a reply that was begun with [`start`](Self::start), or of a client's request whose body is
+    /// streamed. An empty piece is nothing. `Invalid` where neither is under way, and for more than a request promised.
     pub fn write(&mut self, to: impl Into<ReplyId>, bytes: &[u8]) -> Sent {
         let to = to.into();
         self.core.write_piece(to, bytes.len(), |output| output.push(bytes))
@@ -68,7 +69,7 @@ impl<S> Net<'_, S> {
         self.core.write_piece(to, bytes.len(), |output| output.push_shared(bytes))
     }
 
-    /// Ends a reply that was begun with [`start`](Self::start), with trailers (`&[]` for none), which HTTP/1.0 and HEAD
+    /// Ends a reply that was begun with [`start`](Self::start), or a client's request that is streamed, with trailers (`&[]` for none), which HTTP/1.0 and HEAD
     /// drop.
     pub fn finish(&mut self, to: impl Into<ReplyId>, trailers: &[(&str, &str)]) -> Sent {
         let to = to.into();
@@ -234,6 +235,7 @@ impl<S> Core<S> {
         let key = to.conn.0;
         let reply = match self.stream_of(to) {
             Ok(reply) => reply,
+            Err(Sent::Invalid) => return self.write_upload(key, len, write),
             Err(sent) => return sent,
         };
         if let Some(conn) = self.conns.get_mut(key)
@@ -260,6 +262,7 @@ impl<S> Core<S> {
         let key = to.conn.0;
         let reply = match self.stream_of(to) {
             Ok(reply) => reply,
+            Err(Sent::Invalid) => return self.finish_upload(key, trailers),
             Err(sent) => return sent,
         };
         if encode::check_trailers(trailers).is_err() {
