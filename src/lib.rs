@@ -30,6 +30,8 @@ pub mod app;
 mod buf;
 mod error;
 mod event;
+#[cfg(feature = "static")]
+pub mod files;
 mod id;
 mod manager;
 pub mod net;
@@ -46,6 +48,8 @@ mod wont_compile;
 #[cfg(feature = "http")]
 pub mod http {
     //! HTTP/1.1: requests, responses, routing.
+    #[cfg(feature = "static")]
+    pub use crate::manager::http::Part;
     pub use crate::manager::http::{Body, EventHub, ReplyId, Subscribed};
     pub use crate::manager::router::{Params, Router};
     pub use crate::proto::http::*;

@@ -178,6 +178,42 @@ fn kept_alive_requests_allocate_nothing() {
     }
 }
 
+#[cfg(feature = "static")]
+#[test]
+fn files_in_memory_allocate_nothing() {
+    use vansire::files::{Dir, Options};
+    let folder = common::TempDir::new();
+    let path = folder.path("hello.txt");
+    std::fs::write(&path, "Hello, world!").unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60)).unwrap();
+    // Looked at once: each look at the folder costs allocations.
+    let hour = std::time::Duration::from_secs(3600);
+    let files = Dir::with(folder.path(""), Options::new().cache(1 << 20, 1 << 16, hour)).unwrap();
+    // (name, request)
+    let table = [
+        ("GET", "GET /hello.txt HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n"),
+        ("HEAD", "HEAD /hello.txt HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ];
+    for (name, request) in table {
+        let mut manager = Manager::new(0).unwrap();
+        let files = files.clone();
+        let id = manager.net().listen("http://127.0.0.1:0", move |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
+            if let Event::HttpRequest(request) = ev {
+                *cx.state += 1;
+                files.serve(cx, request);
+            }
+        });
+        let to = addr(&mut manager, id.unwrap());
+        let open = move || {
+            let mut stream = client(to);
+            move || ask(&mut stream, request)
+        };
+        let count = measure(&mut manager, 2, 1, open);
+        assert!(count <= buffers(2), "{count} allocations in {ROUNDS} {name} requests");
+    }
+}
+
 /// A client of ours on one connection, asking again as soon as it is answered.
 #[cfg(feature = "http")]
 #[test]

@@ -5,7 +5,6 @@
 pub mod access;
 pub mod cli;
 pub mod config;
-pub mod files;
 mod folders;
 mod log;
 pub mod pages;
