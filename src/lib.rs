@@ -30,6 +30,8 @@ pub mod app;
 mod buf;
 mod error;
 mod event;
+#[cfg(feature = "static")]
+pub mod files;
 mod id;
 mod manager;
 pub mod net;
@@ -53,9 +55,17 @@ pub mod dns {
 #[cfg(feature = "http")]
 pub mod http {
     //! HTTP/1.1: requests, responses, routing.
-    pub use crate::manager::http::{Body, ReplyId};
+    #[cfg(feature = "static")]
+    pub use crate::manager::http::Part;
+    pub use crate::manager::http::{Body, EventHub, ReplyId, Subscribed};
     pub use crate::manager::router::{Params, Router};
     pub use crate::proto::http::*;
+}
+
+#[cfg(feature = "mqtt")]
+pub mod mqtt {
+    //! MQTT 3.1, 3.1.1 and 5.0: packets, topics, subscriptions.
+    pub use crate::proto::mqtt::*;
 }
 
 pub use error::{Error, Result};

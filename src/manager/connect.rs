@@ -14,10 +14,14 @@ use crate::options::ConnectOptions;
 use crate::reactor::{Token, Watch};
 use crate::time::Moment;
 
+#[cfg(feature = "http")]
+use super::conn::Proto;
 use super::conn::{Conn, Datagrams, Due, Flags, Io, Speaks};
 use super::core::{Core, Notice};
 use super::dispatch;
 use super::handlers::Handler;
+#[cfg(feature = "http")]
+use super::http::{ClientConn, Origin};
 use super::names::Wanted;
 use super::net::Net;
 use super::udp::Outgoing;
@@ -59,11 +63,12 @@ pub(crate) struct Attempt {
 }
 
 impl<S> Net<'_, S> {
-    /// Connects to a URL; the handler is told of everything from `Opened` on.
+    /// Connects to a URL; the handler is told of everything from `Opened` on. With `http://` it is an HTTP client's:
+    /// [`http_connect`](Self::http_connect).
     ///
     /// Returns at once. Names are looked up as the manager's [`Resolver`](crate::Resolver) says, every address is tried
-    /// (RFC 8305), and all of it has one deadline (`ConnectOptions::timeout`). What fails later comes as `Closed(CloseReason::Connect(..))` or
-    /// `TimedOut(Deadline::Connect)`. Bytes sent before `Connected` wait for it.
+    /// (RFC 8305), and all of it has one deadline (`ConnectOptions::timeout`). What fails later comes as
+    /// `Closed(CloseReason::Connect(..))` or `TimedOut(Deadline::Connect)`. Bytes sent before `Connected` wait for it.
     pub fn connect(
         &mut self,
         options: impl Into<ConnectOptions>,
@@ -74,19 +79,28 @@ impl<S> Net<'_, S> {
 }
 
 impl<S> Core<S> {
-    fn connect(&mut self, options: ConnectOptions, handler: super::handlers::BoxHandler<S>) -> Result<ConnId> {
+    pub(crate) fn connect(
+        &mut self,
+        options: ConnectOptions,
+        handler: super::handlers::BoxHandler<S>,
+    ) -> Result<ConnId> {
         self.check_room(options.url.as_str())?;
         let url = Url::parse(options.url.as_str())?;
         let speaks = if options.raw { Ok(Speaks::Raw) } else { super::net::speaks(url.scheme()) };
-        match speaks {
-            Ok(Speaks::Raw) => {}
+        let (proto, url) = match speaks {
             #[cfg(feature = "http")]
-            Ok(Speaks::Http) => {
-                let what = "this version is no HTTP client; for the bare bytes use tcp:// or ConnectOptions::raw";
+            Ok(Speaks::Raw) if options.proxy.is_some() => {
+                let what = "only HTTP goes through a proxy";
                 return Err(Error::new(Kind::Unsupported, format!("cannot connect to {url}: {what}")));
             }
+            Ok(Speaks::Raw) => (Speaks::Raw.start(), url),
+            #[cfg(feature = "http")]
+            Ok(Speaks::Http) => {
+                let (origin, dial) = Origin::new(&url, &options)?;
+                (Proto::Client(Box::new(ClientConn::new(origin))), dial)
+            }
             Err(e) => return Err(Error::with_source(e.kind(), format!("cannot connect to {url}"), e.to_string())),
-        }
+        };
         url.connect_target()?;
         let limits = options.limits.map_or_else(|| Rc::clone(&self.limits), |limits| Rc::new(limits.in_order()));
         let now = self.clock.now();
@@ -94,12 +108,27 @@ impl<S> Core<S> {
         let connecting = Connecting { url, options, deadline, stage: Stage::New, outgoing: Outgoing::default() };
         let handler = self.handlers.add(handler);
         let io = Io::Connecting(Box::new(connecting));
-        let mut conn = Conn::new(io, Speaks::Raw.start(), handler, limits, now);
+        let mut conn = Conn::new(io, proto, handler, limits, now);
         conn.flags.set(Flags::OUTBOUND);
         let key = self.insert(conn);
         self.set_due(key, Due::Connect, deadline);
         self.notify(key, Notice::Start);
+        #[cfg(feature = "http")]
+        self.ask_for_tunnel(key);
         Ok(ConnId(key))
+    }
+
+    /// Has a connection leave its peer for another.
+    #[cfg(feature = "http")]
+    pub(crate) fn redial(&mut self, key: Key, url: Url, options: ConnectOptions) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let deadline = now.after(options.timeout.unwrap_or(conn.limits.connect_timeout));
+        let connecting = Connecting { url, options, deadline, stage: Stage::New, outgoing: Outgoing::default() };
+        conn.io = Io::Connecting(Box::new(connecting));
+        self.set_due(key, Due::Connect, deadline);
+        self.notify(key, Notice::Start);
+        self.ask_for_tunnel(key);
     }
 
     fn connecting(&mut self, key: Key) -> Option<&mut Connecting> {
@@ -315,7 +344,9 @@ impl<S> Core<S> {
             false => self.set_due(key, Due::Nothing, Moment::NEVER),
         }
         self.stats.connected += 1;
-        dispatch::call(state, self, key, Event::Connected);
+        if !self.conns.get(key).is_some_and(Conn::is_tunnelling) {
+            dispatch::call(state, self, key, Event::Connected);
+        }
         self.settle(key);
         // Bytes may have been queued before, and may have arrived by now.
         self.mark_dirty(key);

@@ -475,7 +475,11 @@ impl<S> Core<S> {
             Due::Linger => self.close(key, CloseReason::Local),
             Due::Drain => self.close(key, CloseReason::TimedOut(crate::event::Deadline::Drain)),
             #[cfg(feature = "http")]
-            Due::Head | Due::Idle | Due::Reply | Due::Rate | Due::Output => self.http_overdue(key, due),
+            _ if matches!(conn.proto, conn::Proto::Client(_)) => self.client_overdue(key, due),
+            #[cfg(feature = "http")]
+            Due::Head | Due::Idle | Due::Reply | Due::Rate | Due::Output | Due::Response | Due::Continue => {
+                self.http_overdue(key, due);
+            }
         }
     }
 }

@@ -4,3 +4,5 @@
 pub mod dns;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
