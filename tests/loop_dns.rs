@@ -143,7 +143,7 @@ fn some_names_need_no_server_and_some_are_refused() {
     std::fs::write(dir.path("hosts"), "10.9.9.9 printer\n").unwrap();
     let mut manager = manager_of(options(&server, &dir));
     for (name, expected) in
-        [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("printer", "10.9.9.9"), ("a.localhost", "::1 127.0.0.1")]
+        [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("printer", "10.9.9.9"), ("a.localhost", "127.0.0.1 ::1")]
     {
         let expected: Vec<&str> = expected.split(' ').collect();
         assert_eq!(resolve(&mut manager, name, &server, &[]).unwrap(), ips(&expected), "{name}");
@@ -414,7 +414,7 @@ fn blackhole(addr: SocketAddr) -> (Socket, Vec<Socket>) {
     panic!("the queue of {addr} does not fill up");
 }
 
-/// RFC 8305 §5: the promise, on real sockets.
+/// RFC 8305 §5, on real sockets.
 #[test]
 fn b3_a_black_hole_costs_a_quarter_of_a_second() {
     let (server, dir) = (Server::new(), TempDir::new());

@@ -195,7 +195,8 @@ impl<S> Core<S> {
                 let e = resolve_error(&connecting.url, io::Error::other("the name has no address"));
                 self.close(key, CloseReason::Connect(e));
             }
-            (Ok(addrs), _) if udp => self.connect_udp(state, key, order(addrs), more),
+            // No race tells which one answers: the resolver's order counts.
+            (Ok(addrs), _) if udp => self.connect_udp(state, key, addrs, more),
             (Ok(addrs), _) => self.race(state, key, order(addrs), more),
             (Err(e), _) => {
                 let e = resolve_error(&connecting.url, e);

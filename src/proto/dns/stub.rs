@@ -163,11 +163,11 @@ impl Stub {
         if let Ok(ip) = text.parse() {
             return Some(vec![ip]);
         }
-        // RFC 6761 §6.3: whatever a table or a server says.
+        // RFC 6761 §6.3: whatever a table or a server says. IPv4 first: it is where `localhost` is listened on.
         let name = text.strip_suffix('.').unwrap_or(text);
         let last = name.rsplit('.').next().unwrap_or_default();
         if last.eq_ignore_ascii_case("localhost") && text.parse::<Name>().is_ok() {
-            return Some(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]);
+            return Some(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
         self.hosts.get(text).map(<[IpAddr]>::to_vec)
     }
