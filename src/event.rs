@@ -10,6 +10,8 @@ use crate::error::Error;
 use crate::id::ConnId;
 #[cfg(feature = "http")]
 use crate::proto::http;
+#[cfg(feature = "sntp")]
+use crate::proto::sntp;
 
 /// What happened to a connection. Borrowed: nothing of it outlives the handler's call, which the compiler checks.
 ///
@@ -57,6 +59,9 @@ pub enum Event<'a> {
     /// A whole request: answer it, or defer the answer.
     #[cfg(feature = "http")]
     HttpRequest(&'a http::Request<'a>),
+    /// A time server has answered ([`Net::sntp_connect`](crate::Net::sntp_connect)).
+    #[cfg(feature = "sntp")]
+    SntpTime(sntp::Sample),
     /// Bytes from [`Waker::wakeup`](crate::Waker::wakeup).
     Wakeup(&'a [u8]),
     /// Output fell below the low-water mark after it had been above the high one: go on sending.
@@ -81,6 +86,8 @@ impl Event<'_> {
             Event::HttpBody(_) => "HttpBody",
             #[cfg(feature = "http")]
             Event::HttpRequest(_) => "HttpRequest",
+            #[cfg(feature = "sntp")]
+            Event::SntpTime(_) => "SntpTime",
             Event::Wakeup(_) => "Wakeup",
             Event::Drained => "Drained",
             Event::Closed(_) => "Closed",
@@ -183,6 +190,8 @@ pub enum Deadline {
     Idle,
     /// A deferred or unfinished reply.
     Reply,
+    /// The answer of a server that was asked over UDP, however often it was asked.
+    Answer,
     /// Sending what was left after `drain`.
     Drain,
 }
@@ -195,6 +204,7 @@ impl fmt::Display for Deadline {
             Deadline::Rate => "below the floor of bytes per second",
             Deadline::Idle => "idle",
             Deadline::Reply => "waiting for a reply to be finished",
+            Deadline::Answer => "waiting for an answer",
             Deadline::Drain => "draining",
         })
     }

@@ -51,6 +51,13 @@ pub mod http {
     pub use crate::proto::http::*;
 }
 
+#[cfg(feature = "sntp")]
+pub mod sntp {
+    //! SNTP: the time of others, and one's own for others.
+    pub use crate::manager::sntp::{ClientOptions, ServerOptions, ServerStatus, Sync, SyncOptions, SyncStatus};
+    pub use crate::proto::sntp::*;
+}
+
 pub use error::{Error, Result};
 pub use event::{CloseReason, Data, Deadline, Event, Sent};
 pub use id::{ConnId, ConnMap, TimerId};

@@ -16,6 +16,8 @@ use super::connect::Connecting;
 use super::handlers::HandlerRef;
 #[cfg(feature = "http")]
 use super::http::HttpConn;
+#[cfg(feature = "sntp")]
+use super::sntp::SntpConn;
 use super::udp::Outgoing;
 
 pub(crate) struct Conn {
@@ -80,6 +82,8 @@ pub(crate) enum Speaks {
     Raw,
     #[cfg(feature = "http")]
     Http,
+    #[cfg(feature = "sntp")]
+    Sntp,
 }
 
 /// The protocol's state in a connection.
@@ -87,6 +91,8 @@ pub(crate) enum Proto {
     Raw,
     #[cfg(feature = "http")]
     Http(HttpConn),
+    #[cfg(feature = "sntp")]
+    Sntp(Box<SntpConn>),
 }
 
 impl Speaks {
@@ -95,6 +101,8 @@ impl Speaks {
             Speaks::Raw => Proto::Raw,
             #[cfg(feature = "http")]
             Speaks::Http => Proto::Http(HttpConn::new()),
+            #[cfg(feature = "sntp")]
+            Speaks::Sntp => Proto::Sntp(Box::new(SntpConn::client(Default::default()))),
         }
     }
 }
@@ -108,6 +116,9 @@ pub(crate) enum Due {
     Retry,
     Drain,
     Linger,
+    /// A question is to be asked, or has not been answered.
+    #[cfg(feature = "sntp")]
+    Sntp,
     #[cfg(feature = "http")]
     Head,
     #[cfg(feature = "http")]
@@ -128,6 +139,8 @@ impl Due {
     pub(crate) fn deadline(self) -> Option<Deadline> {
         match self {
             Due::Nothing | Due::Retry | Due::Linger => None,
+            #[cfg(feature = "sntp")]
+            Due::Sntp => Some(Deadline::Answer),
             Due::Connect => Some(Deadline::Connect),
             Due::Drain => Some(Deadline::Drain),
             Due::Head => Some(Deadline::Head),

@@ -81,19 +81,25 @@ impl<S> Net<'_, S> {
 }
 
 impl<S> Core<S> {
-    fn connect(&mut self, options: ConnectOptions, handler: super::handlers::BoxHandler<S>) -> Result<ConnId> {
+    pub(crate) fn connect(
+        &mut self,
+        options: ConnectOptions,
+        handler: super::handlers::BoxHandler<S>,
+    ) -> Result<ConnId> {
         self.check_room(options.url.as_str())?;
         let url = Url::parse(options.url.as_str())?;
         let speaks = if options.raw { Ok(Speaks::Raw) } else { super::net::speaks(url.scheme()) };
-        match speaks {
-            Ok(Speaks::Raw) => {}
+        let proto = match speaks {
+            Ok(speaks @ Speaks::Raw) => speaks.start(),
+            #[cfg(feature = "sntp")]
+            Ok(speaks @ Speaks::Sntp) => speaks.start(),
             #[cfg(feature = "http")]
             Ok(Speaks::Http) => {
                 let what = "this version is no HTTP client; for the bare bytes use tcp:// or ConnectOptions::raw";
                 return Err(Error::new(Kind::Unsupported, format!("cannot connect to {url}: {what}")));
             }
             Err(e) => return Err(Error::with_source(e.kind(), format!("cannot connect to {url}"), e.to_string())),
-        }
+        };
         url.connect_target()?;
         let limits = options.limits.map_or_else(|| Rc::clone(&self.limits), |limits| Rc::new(limits.in_order()));
         let now = self.clock.now();
@@ -101,7 +107,7 @@ impl<S> Core<S> {
         let connecting = Connecting { url, options, deadline, stage: Stage::New, outgoing: Outgoing::default() };
         let handler = self.handlers.add(handler);
         let io = Io::Connecting(Box::new(connecting));
-        let mut conn = Conn::new(io, Speaks::Raw.start(), handler, limits, now);
+        let mut conn = Conn::new(io, proto, handler, limits, now);
         conn.flags.set(Flags::OUTBOUND);
         let key = self.insert(conn);
         self.set_due(key, Due::Connect, deadline);
@@ -358,6 +364,8 @@ impl<S> Core<S> {
                 if drains {
                     self.close(key, CloseReason::Local);
                 }
+                #[cfg(feature = "sntp")]
+                self.sntp_due(key);
             }
             Err(e) => self.close(key, CloseReason::Connect(connect_error(&url, e))),
         }

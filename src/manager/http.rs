@@ -199,6 +199,8 @@ impl Conn {
         match &mut self.proto {
             Proto::Http(http) => Some(http),
             Proto::Raw => None,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => None,
         }
     }
 }

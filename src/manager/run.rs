@@ -67,6 +67,8 @@ impl<S> Core<S> {
                 #[cfg(feature = "http")]
                 (Io::Stream(_), Proto::Http(_)) => self.stop_http(key),
                 (Io::Stream(_), Proto::Raw) => self.drain(key),
+                #[cfg(feature = "sntp")]
+                (Io::Stream(_), Proto::Sntp(_)) => self.drain(key),
             }
         }
     }

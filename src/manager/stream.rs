@@ -173,6 +173,9 @@ impl<S> Core<S> {
             }
             #[cfg(feature = "http")]
             Proto::Http(_) => self.serve_http(state, key, bytes),
+            // It speaks in datagrams only.
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => bytes.len(),
         }
     }
 
@@ -185,6 +188,8 @@ impl<S> Core<S> {
             // It depends on what is still to be answered: see `settle`.
             #[cfg(feature = "http")]
             Proto::Http(_) => {}
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => {}
         }
     }
 
@@ -360,6 +365,8 @@ impl<S> Core<S> {
             Proto::Raw => {}
             #[cfg(feature = "http")]
             Proto::Http(_) => self.settle_http(key),
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => {}
         }
     }
 }
@@ -371,6 +378,8 @@ impl Conn {
             Proto::Raw => true,
             #[cfg(feature = "http")]
             Proto::Http(http) => http.wants_input(),
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
         };
         wanted && self.takes_input() && self.flags.has(Flags::READABLE) && !self.flags.has(Flags::BACKLOG)
     }
@@ -380,6 +389,8 @@ impl Conn {
         match &self.proto {
             // A raw peer may send at any time.
             Proto::Raw => false,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
             #[cfg(feature = "http")]
             Proto::Http(http) => {
                 let quiet = !self.has_input() && !self.flags.has(Flags::READABLE | Flags::READ_CLOSED);

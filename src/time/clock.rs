@@ -187,6 +187,11 @@ impl Clock {
         own.saturating_sub(i64::try_from(ago.as_nanos()).unwrap_or(i64::MAX))
     }
 
+    /// The time, without taking notice of it.
+    pub(crate) fn reading_now(&self) -> Moment {
+        Moment(self.reading().1)
+    }
+
     /// The wall clock that we set; none while it is the system's.
     pub(crate) fn set_wall(&self) -> Option<&Wall> {
         self.wall.as_ref()

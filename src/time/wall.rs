@@ -72,6 +72,7 @@ impl Wall {
     }
 
     /// The leap second that lies ahead, or lasts.
+    #[cfg(test)]
     pub(crate) fn leap(&self) -> Option<LeapSecond> {
         self.leap
     }
