@@ -102,8 +102,9 @@ impl<S> Net<'_, S> {
             patience: None,
             is_stopped: false,
         };
+        let count = inner.servers.len();
         let sync = Sync { inner: Rc::new(RefCell::new(inner)) };
-        for server in 0..sync.inner.borrow().servers.len() {
+        for server in 0..count {
             if let Err(e) = sync.dial(self, server) {
                 sync.stop(self);
                 return Err(e);

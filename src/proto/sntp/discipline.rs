@@ -115,7 +115,7 @@ impl Discipline {
             }
             let offset = wall_nanos(sample.time_at(now)).saturating_sub(wall_nanos(wall));
             // RFC 5905 §11.1: what is known grows old, and nothing is as exact as it seems.
-            let radius = (sample.distance() + age.mul_f64(DRIFT)).max(DISTANCE_MIN);
+            let radius = sample.distance() + age.mul_f64(DRIFT) + MARGIN;
             offsets[count] = (Offset::from_nanos(offset), u64::try_from(radius.as_nanos()).unwrap_or(u64::MAX));
             who[count] = at;
             count += 1;
@@ -167,8 +167,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const STEP: Duration = Duration::from_secs(1);
 /// How fast a clock drifts at the most (RFC 5905 §7.2, PHI).
 const DRIFT: f64 = 15e-6;
-/// No server is believed to be better (RFC 5905 §7.2, MINDISP).
-const DISTANCE_MIN: Duration = Duration::from_millis(5);
+/// Servers that are right differ by as much beyond what they admit (RFC 5905 §7.2, MINDISP): a liar who lies by less does no harm.
+const MARGIN: Duration = Duration::from_millis(5);
 
 #[cfg(test)]
 mod tests {
