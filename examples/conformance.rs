@@ -97,7 +97,15 @@ fn reply_with_body(cx: &mut Cx<'_>, request: &http::Request<'_>) {
 }
 
 fn routes() -> vansire::Result<impl Handler<App>> {
-    Router::<App>::new()
+    let routes = Router::<App>::new();
+    #[cfg(feature = "static")]
+    let routes = {
+        let files = files()?;
+        routes.any("/static/*path", move |cx, request, _| {
+            files.serve(cx, request);
+        })
+    };
+    routes
         .get("/", |cx, _, _| {
             cx.reply(http::Response::text(200, "vansire\n"));
         })
@@ -145,6 +153,27 @@ fn number(params: &Params<'_>) -> Option<usize> {
 
 fn not_found(cx: &mut Cx<'_>) {
     cx.reply(http::Response::text(404, "Not here.\n"));
+}
+
+/// A folder with `file.bin`: 1 MiB, in which each byte is its place modulo 251.
+#[cfg(feature = "static")]
+fn files() -> vansire::Result<vansire::files::Dir> {
+    use std::time::SystemTime;
+    use vansire::files::{Dir, Options};
+    let folder = std::env::temp_dir().join(format!("vansire-conformance-{}", std::process::id()));
+    let make = || {
+        std::fs::create_dir_all(&folder)?;
+        let bytes: Vec<u8> = (0..1 << 20).map(|i| (i % 251) as u8).collect();
+        let path = folder.join("file.bin");
+        std::fs::write(&path, bytes)?;
+        let file = std::fs::File::options().write(true).open(&path)?;
+        // Old enough for a strong entity tag.
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600))
+    };
+    if let Err(e) = make() {
+        eprintln!("{}: {e}", folder.display());
+    }
+    Dir::with(&folder, Options::new().prefix("/static"))
 }
 
 /// A reply that counts its own chunks.

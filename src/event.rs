@@ -34,7 +34,7 @@ pub enum Event<'a> {
     Opened,
     /// The name of the peer has been looked up; this is the first address to be tried. Comes for literal addresses too.
     Resolved(IpAddr),
-    /// An outbound connection is established: bytes can flow.
+    /// An outbound connection is established: bytes can flow. Told again after a redirect that `Net::fetch` follows.
     Connected,
     /// A listener accepted this connection.
     Accepted {
@@ -53,12 +53,19 @@ pub enum Event<'a> {
     /// A request's head is in, its body is not read yet: the moment to choose how to take the body, or to refuse it.
     #[cfg(feature = "http")]
     HttpHead(&'a http::Request<'a>),
-    /// A piece of a streamed request body.
+    /// A piece of a streamed body, of a request or of a response.
     #[cfg(feature = "http")]
     HttpBody(&'a [u8]),
     /// A whole request: answer it, or defer the answer.
     #[cfg(feature = "http")]
     HttpRequest(&'a http::Request<'a>),
+    /// A response's head is in, its body is not read yet: the moment to choose how to take the body. Interim responses are
+    /// not told.
+    #[cfg(feature = "http")]
+    HttpResponseHead(&'a http::ResponseView<'a>),
+    /// A whole response: everything that its framing promised has come.
+    #[cfg(feature = "http")]
+    HttpResponse(&'a http::ResponseView<'a>),
     /// A time server has answered ([`Net::sntp_connect`](crate::Net::sntp_connect)).
     #[cfg(feature = "sntp")]
     SntpTime(sntp::Sample),
@@ -86,6 +93,10 @@ impl Event<'_> {
             Event::HttpBody(_) => "HttpBody",
             #[cfg(feature = "http")]
             Event::HttpRequest(_) => "HttpRequest",
+            #[cfg(feature = "http")]
+            Event::HttpResponseHead(_) => "HttpResponseHead",
+            #[cfg(feature = "http")]
+            Event::HttpResponse(_) => "HttpResponse",
             #[cfg(feature = "sntp")]
             Event::SntpTime(_) => "SntpTime",
             Event::Wakeup(_) => "Wakeup",
@@ -150,7 +161,15 @@ pub enum CloseReason {
     SlowConsumer,
     /// More input is kept unread than `Limits::read_max`.
     ReadFull,
-    /// The peer broke the protocol's rules; it was told so where the protocol has a way to.
+    /// What the peer asked was refused by the protocol's rules or a limit, and it was told so. No handler was called for the
+    /// request, or none was told that it is whole: this is where it can be logged.
+    Refused {
+        /// The status that the peer was sent.
+        status: u16,
+        /// What was wrong.
+        why: Box<str>,
+    },
+    /// The peer broke the protocol's rules where it could not be told so any more.
     Protocol(Box<str>),
     /// A handler of this connection panicked.
     HandlerPanicked,
@@ -169,6 +188,7 @@ impl fmt::Display for CloseReason {
             CloseReason::TimedOut(what) => write!(f, "timed out: {what}"),
             CloseReason::SlowConsumer => f.write_str("the peer reads too slowly"),
             CloseReason::ReadFull => f.write_str("too much input kept unread"),
+            CloseReason::Refused { status, why } => write!(f, "refused with {status}: {why}"),
             CloseReason::Protocol(what) => write!(f, "protocol error: {what}"),
             CloseReason::HandlerPanicked => f.write_str("its handler panicked"),
             CloseReason::Stopped => f.write_str("the manager stopped"),
@@ -188,8 +208,10 @@ pub enum Deadline {
     Rate,
     /// The next request on a kept-alive connection.
     Idle,
-    /// A deferred or unfinished reply.
+    /// A deferred or unfinished reply, or the rest of a request that a client streams.
     Reply,
+    /// The head of the response to a client's request.
+    Response,
     /// The answer of a server that was asked over UDP, however often it was asked.
     Answer,
     /// Sending what was left after `drain`.
@@ -204,6 +226,7 @@ impl fmt::Display for Deadline {
             Deadline::Rate => "below the floor of bytes per second",
             Deadline::Idle => "idle",
             Deadline::Reply => "waiting for a reply to be finished",
+            Deadline::Response => "waiting for a response",
             Deadline::Answer => "waiting for an answer",
             Deadline::Drain => "draining",
         })

@@ -30,6 +30,8 @@ pub mod app;
 mod buf;
 mod error;
 mod event;
+#[cfg(feature = "static")]
+pub mod files;
 mod id;
 mod manager;
 pub mod net;
@@ -46,7 +48,9 @@ mod wont_compile;
 #[cfg(feature = "http")]
 pub mod http {
     //! HTTP/1.1: requests, responses, routing.
-    pub use crate::manager::http::{Body, ReplyId};
+    #[cfg(feature = "static")]
+    pub use crate::manager::http::Part;
+    pub use crate::manager::http::{Body, EventHub, ReplyId, Subscribed};
     pub use crate::manager::router::{Params, Router};
     pub use crate::proto::http::*;
 }
@@ -56,6 +60,12 @@ pub mod sntp {
     //! SNTP: the time of others, and one's own for others.
     pub use crate::manager::sntp::{ClientOptions, ServerOptions, ServerStatus, Sync, SyncOptions, SyncStatus};
     pub use crate::proto::sntp::*;
+}
+
+#[cfg(feature = "mqtt")]
+pub mod mqtt {
+    //! MQTT 3.1, 3.1.1 and 5.0: packets, topics, subscriptions.
+    pub use crate::proto::mqtt::*;
 }
 
 pub use error::{Error, Result};

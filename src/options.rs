@@ -153,6 +153,18 @@ pub struct ConnectOptions {
     pub(crate) tos: Option<u16>,
     pub(crate) local_addr: Option<SocketAddr>,
     pub(crate) limits: Option<Limits>,
+    #[cfg(feature = "http")]
+    pub(crate) proxy: Option<Proxy>,
+}
+
+/// What to dial instead of the server.
+#[cfg(feature = "http")]
+#[derive(Debug, Clone)]
+pub(crate) enum Proxy {
+    /// It is told whole URLs.
+    Forward(UrlText),
+    /// It is asked for a tunnel.
+    Tunnel(UrlText),
 }
 
 impl ConnectOptions {
@@ -168,6 +180,8 @@ impl ConnectOptions {
             tos: None,
             local_addr: None,
             limits: None,
+            #[cfg(feature = "http")]
+            proxy: None,
         }
     }
 
@@ -187,6 +201,22 @@ impl ConnectOptions {
     /// Sends small packets at once (`TCP_NODELAY`). Default: on.
     pub fn nodelay(mut self, nodelay: bool) -> Self {
         self.nodelay = nodelay;
+        self
+    }
+
+    /// Sends HTTP requests to this proxy, with whole URLs (RFC 9112 §3.2.2): for plain text. A user and password in its URL
+    /// are told to the proxy alone. Connecting fails for anything but HTTP.
+    #[cfg(feature = "http")]
+    pub fn proxy(mut self, url: impl Into<String>) -> Self {
+        self.proxy = Some(Proxy::Forward(UrlText(url.into())));
+        self
+    }
+
+    /// Asks this proxy for a tunnel to the server (CONNECT, RFC 9110 §9.3.6), and speaks HTTP through it. `Connected` is
+    /// told when the tunnel stands; wait for it before a request whose body is streamed.
+    #[cfg(feature = "http")]
+    pub fn tunnel(mut self, url: impl Into<String>) -> Self {
+        self.proxy = Some(Proxy::Tunnel(UrlText(url.into())));
         self
     }
 
@@ -327,20 +357,23 @@ limits! {
     /// The time over which `rate_floor` is asked for, at least 100 ms. Default: 10 s. For what a peer takes it is six times as long: the
     /// system's buffers hide the progress of a slow reader.
     rate_grace: Duration = Duration::from_secs(10);
-    /// Bytes of an HTTP head, request line and headers together; above it the answer is 431. Default: 16 KiB; never more
+    /// Bytes of an HTTP head, first line and headers together; above it the answer to a request is 431, and a response is
+    /// in error. Default: 16 KiB; never more
     /// than 64 KiB.
     head_max: usize = 16 * KIB;
-    /// Header fields of an HTTP message; above it the answer is 431. Default: 64.
+    /// Header fields of an HTTP message; above it the answer is 431, and a response is in error. Default: 64.
     headers_max: usize = 64;
     /// Bytes of an HTTP request target; above it the answer is 414. Default: 8 KiB.
     target_max: usize = 8 * KIB;
-    /// Bytes of an HTTP body that is collected for its handler; above it the answer is 413. 0 takes none. Default: 1 MiB.
+    /// Bytes of an HTTP body that is collected for its handler; above it the answer is 413, and a response is in error. 0
+    /// takes none. Default: 1 MiB.
     body_max: usize = MIB;
     /// The time from the first byte of an HTTP head to its last; then the answer is 408. Default: 10 s.
     head_timeout: Duration = Duration::from_secs(10);
-    /// The time that an HTTP connection may wait for its next request. Default: 75 s.
+    /// The time that an HTTP connection may wait for its next request, of a client's too. Default: 75 s.
     idle_timeout: Duration = Duration::from_secs(75);
-    /// The time that a handler has for finishing an HTTP reply. Default: 60 s.
+    /// The time that a handler has for finishing an HTTP reply, or between two pieces of a request that it streams.
+    /// Default: 60 s.
     reply_timeout: Duration = Duration::from_secs(60);
     /// Questions of one address that an SNTP server answers per second. An IPv6 network counts as one address. Default: 8.
     sntp_rate: u32 = 8;
@@ -351,6 +384,15 @@ limits! {
     sntp_addresses_max: usize = 1024;
     /// HTTP requests of one connection, the last of which is answered with `Connection: close`. Default: no limit.
     requests_max: Option<u32> = None;
+    /// The time that a server has from the end of an HTTP request to the last byte of its response's head. Default: 60 s.
+    response_timeout: Duration = Duration::from_secs(60);
+    /// The time that a server has for asking for the body of a request that offered to wait (`Expect: 100-continue`);
+    /// then the body goes unasked. Default: 1 s.
+    continue_timeout: Duration = Duration::from_secs(1);
+    /// HTTP requests of a client's connection that wait for the response before theirs; more are refused. Default: 32.
+    requests_queued_max: usize = 32;
+    /// Interim (1xx) responses to one HTTP request; more are an error. Default: 16.
+    interims_max: usize = 16;
 }
 
 impl Default for Limits {
@@ -393,6 +435,8 @@ impl Limits {
             &mut self.head_timeout,
             &mut self.idle_timeout,
             &mut self.reply_timeout,
+            &mut self.response_timeout,
+            &mut self.continue_timeout,
         ] {
             *duration = (*duration).min(DURATION_MAX);
         }

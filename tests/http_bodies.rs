@@ -112,7 +112,7 @@ fn e23_bad_chunks_are_refused_and_the_connection_ends() {
         assert_eq!((reply.status, reply.closes()), (expected, true), "{name}");
         client.shut();
         assert_eq!(server.end(&mut client), "", "{name}");
-        server.until_logged("Closed: protocol error");
+        server.until_logged(&format!("Closed: refused with {expected}: "));
         assert_eq!(server.count("HttpRequest"), 0, "{name}");
     }
 }

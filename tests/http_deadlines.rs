@@ -367,7 +367,7 @@ fn a_refused_client_that_neither_reads_nor_leaves_is_dropped_after_lingering() {
     assert_eq!(server.count("Closed"), 0);
     server.send(&mut client, b"more");
     server.advance(Duration::from_millis(1));
-    assert_eq!(server.count("Closed: protocol error: 400"), 1);
+    assert_eq!(server.count("Closed: refused with 400"), 1);
 }
 
 /// Pauses where the target says, for two hours.

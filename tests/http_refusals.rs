@@ -22,7 +22,8 @@ fn is_refused(server: &mut Server, name: &str, request: &[u8], status: u16) {
         if step == 1 && request.len() > 1000 {
             continue;
         }
-        let (calls, closes) = (server.count("Http"), server.count("Closed: protocol error"));
+        let told = format!("Closed: refused with {status}: ");
+        let (calls, closes) = (server.count("Http"), server.count(&told));
         let mut client = server.connect();
         for part in request.chunks(step) {
             server.send(&mut client, part);
@@ -41,7 +42,7 @@ fn is_refused(server: &mut Server, name: &str, request: &[u8], status: u16) {
             client.shut();
         }
         assert_eq!(server.end(&mut client), "", "{name}");
-        server.until("the end is told", |server| server.count("Closed: protocol error") > closes);
+        server.until("the end is told", |server| server.count(&told) > closes);
         assert_eq!(server.count("Http"), calls, "{name}: no handler may be called");
     }
 }
@@ -237,7 +238,7 @@ fn refusals_are_counted_and_the_reason_is_told() {
     client.shut();
     server.end(&mut client);
     server.until_logged("Closed");
-    assert_eq!(server.log(), ["Closed: protocol error: 400: no Host header"]);
+    assert_eq!(server.log(), ["Closed: refused with 400: no Host header"]);
     let stats = server.manager.stats();
     assert_eq!((stats.http_refused, stats.http_requests), (1, 0));
 }

@@ -2,18 +2,19 @@
 
 mod http_support;
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use http_support::{Cx, describe, serve, serve_within};
 use vansire::http::{Response, sse};
-use vansire::{Event, Limits, Sent};
+use vansire::{Ctx, Event, Limits, Manager, Sent};
 
 fn get(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes()
 }
 
 #[test]
-fn a_streamed_reply_is_chunked_with_trailers() {
+fn f12_a_streamed_reply_is_chunked_with_trailers() {
     let mut server = serve(|cx: &mut Cx<'_>, ev: Event<'_>| {
         if let Event::HttpRequest(_) = ev {
             assert_eq!(cx.net.write(cx.conn, b"too early"), Sent::Invalid);
@@ -65,7 +66,7 @@ fn a_streamed_reply_without_a_body_is_refused() {
 }
 
 #[test]
-fn a_stream_waits_for_a_slow_reader() {
+fn f16_a_stream_waits_for_a_slow_reader() {
     let total = 400;
     let mut server = serve(move |cx: &mut Cx<'_>, ev: Event<'_>| {
         match ev {
@@ -92,6 +93,11 @@ fn a_stream_waits_for_a_slow_reader() {
     // Twenty megabytes are too many for the socket; what waits here is bounded by the high-water mark and one piece.
     assert!(server.count("piece") < total);
     assert!(server.net().queued(conn) <= (64 << 10) + 50_020, "{}", server.net().queued(conn));
+    // Meanwhile there is nothing to do, and nothing is done.
+    for _ in 0..3 {
+        let turn = server.manager.poll(Some(Duration::ZERO)).unwrap();
+        assert_eq!((turn.events, turn.more), (0, false));
+    }
     assert_eq!(server.reply(&mut client).body.len(), total * 50_000);
     assert!(server.count("drained") > 1);
     assert_eq!(server.manager.stats().slow_consumers, 0);
@@ -117,7 +123,7 @@ fn one_piece_may_be_larger_than_the_cap() {
 }
 
 #[test]
-fn a_writer_that_does_not_wait_is_cut_off_at_the_cap() {
+fn f16_a_writer_that_does_not_wait_is_cut_off_at_the_cap() {
     let mut server = serve_within(Limits::new().write_max(1 << 20), |cx: &mut Cx<'_>, ev: Event<'_>| match ev {
         Event::HttpRequest(_) => {
             cx.net.start(cx.conn, Response::new(200));
@@ -134,8 +140,95 @@ fn a_writer_that_does_not_wait_is_cut_off_at_the_cap() {
     assert_eq!(server.manager.stats().slow_consumers, 1);
 }
 
+/// A producer: what it has made so far, and for whom.
+#[derive(Default)]
+struct Producer {
+    made: usize,
+    waits: bool,
+    over: Option<String>,
+}
+
+/// Streams pieces of different lengths, and waits for `Drained` at each `High`.
+fn produce(cx: &mut Ctx<'_, Producer>, ev: Event<'_>, total: usize) {
+    match ev {
+        Event::HttpRequest(_) => drop(cx.net.start(cx.conn, Response::new(200))),
+        Event::Drained => assert!(std::mem::take(&mut cx.state.waits), "only who was told High is told Drained"),
+        Event::Closed(_) => return cx.state.over = Some(describe(&ev)),
+        _ => return,
+    }
+    while cx.state.made < total {
+        let piece = vec![b'a' + (cx.state.made % 26) as u8; 1 + cx.state.made * 37 % 500];
+        cx.state.made += 1;
+        match cx.net.write(cx.conn, &piece) {
+            Sent::Queued => {}
+            Sent::High => return cx.state.waits = true,
+            other => panic!("{other:?}"),
+        }
+    }
+    cx.net.finish(cx.conn, &[]);
+}
+
 #[test]
-fn a_stream_to_a_client_that_left_answers_gone() {
+fn f14_sixty_four_pieces_with_room_for_a_few_come_in_order() {
+    // Marks so low that every few pieces have to wait; with 1, every single one.
+    for high in [1, 2000] {
+        let total = 64;
+        let limits = Limits::new().write_high(high).write_low(high / 2);
+        let mut manager = Manager::builder().limits(limits).build(Producer::default()).unwrap();
+        let listener = manager.net().listen("http://127.0.0.1:0", move |cx: &mut Ctx<'_, Producer>, ev: Event<'_>| {
+            produce(cx, ev, total);
+        });
+        let addr: std::net::SocketAddr =
+            manager.net().local_addr(listener.unwrap()).unwrap().to_string().parse().unwrap();
+        let client = std::thread::spawn(move || {
+            let mut stream = std::net::TcpStream::connect(addr).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            // HTTP/1.0: the body as it is, until the end.
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+            let mut reply = Vec::new();
+            stream.read_to_end(&mut reply).unwrap();
+            reply
+        });
+        let end = std::time::Instant::now() + Duration::from_secs(20);
+        while manager.state().over.is_none() {
+            assert!(std::time::Instant::now() < end, "the stream never ends: {} pieces", manager.state().made);
+            manager.poll(Some(Duration::from_millis(5))).unwrap();
+        }
+        let reply = client.join().unwrap();
+        let expected: Vec<u8> = (0..total).flat_map(|i| vec![b'a' + (i % 26) as u8; 1 + i * 37 % 500]).collect();
+        assert!(reply.ends_with(&expected) && reply.len() < expected.len() + 300, "high at {high}");
+        assert!(manager.stats().high_waters >= 5, "high at {high}: {}", manager.stats().high_waters);
+    }
+}
+
+#[test]
+fn f15_a_producer_that_waits_is_told_when_its_client_leaves() {
+    let mut manager = Manager::new(Producer::default()).unwrap();
+    let listener = manager.net().listen("http://127.0.0.1:0", |cx: &mut Ctx<'_, Producer>, ev: Event<'_>| {
+        produce(cx, ev, usize::MAX);
+    });
+    let addr: std::net::SocketAddr = manager.net().local_addr(listener.unwrap()).unwrap().to_string().parse().unwrap();
+    let mut client = std::net::TcpStream::connect(addr).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    let mut last = usize::MAX;
+    // Until the producer waits, and goes on waiting.
+    while last != manager.state().made || last == 0 {
+        assert!(std::time::Instant::now() < end, "the producer never waits");
+        last = manager.state().made;
+        manager.poll(Some(Duration::from_millis(20))).unwrap();
+    }
+    assert!(manager.state().waits && manager.state().over.is_none());
+    drop(client);
+    while manager.state().over.is_none() {
+        assert!(std::time::Instant::now() < end, "the producer is never told");
+        manager.poll(Some(Duration::from_millis(5))).unwrap();
+    }
+    assert_eq!(manager.net().connection_count(), 1);
+}
+
+#[test]
+fn f15_a_stream_to_a_client_that_left_answers_gone() {
     let mut server = serve(|cx: &mut Cx<'_>, ev: Event<'_>| match ev {
         Event::HttpRequest(_) => {
             let promise = cx.defer().unwrap();

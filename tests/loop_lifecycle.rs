@@ -311,6 +311,27 @@ fn a14_a_snapshot_follows_what_is_open() {
     assert_eq!((accepted.bytes_in, accepted.bytes_out, accepted.queued), (5, 5, 0));
     assert_eq!(manager.net().info(id).unwrap().accepted, 1);
 
+    // A listener on every address says nothing of where its connections are.
+    let every = manager.net().listen("tcp://0.0.0.0:0", echo).unwrap();
+    let port = manager.net().local_addr(every).and_then(|addr| addr.port()).unwrap();
+    let other = client(([127, 0, 0, 1], port).into());
+    until(&mut manager, "an accept", |m| m.net().connection_count() == 4);
+    let net = manager.net();
+    for info in net.connections() {
+        assert_eq!(info.local, net.info(info.id).unwrap().local, "{:?}", info.kind);
+        if info.listener.is_some() {
+            assert_eq!(
+                info.local.and_then(|addr| addr.ip()),
+                Some(std::net::Ipv4Addr::LOCALHOST.into()),
+                "{:?}",
+                info.kind
+            );
+        }
+    }
+    manager.net().close(every);
+    drop(other);
+    until(&mut manager, "the end", |m| m.net().connection_count() == 2);
+
     drop(stream);
     until(&mut manager, "the end", |m| m.state().end_of(accepted.id).is_some());
     assert_eq!(manager.net().connections().len(), 1);

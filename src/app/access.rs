@@ -11,14 +11,16 @@ pub enum Format {
     Off,
     /// The NCSA common log format, and the duration in seconds at its end.
     Common,
+    /// The same with the referrer and the user agent before the duration.
+    Combined,
     /// A JSON object.
     Json,
 }
 
 impl Format {
     /// Every format with its name.
-    pub const ALL: [(&'static str, Format); 3] =
-        [("off", Format::Off), ("common", Format::Common), ("json", Format::Json)];
+    pub const ALL: [(&'static str, Format); 4] =
+        [("off", Format::Off), ("common", Format::Common), ("combined", Format::Combined), ("json", Format::Json)];
 }
 
 /// What is known of a request when its reply has been sent.
@@ -32,6 +34,10 @@ pub struct Entry<'a> {
     pub target: &'a [u8],
     /// The minor version: HTTP/1.0 or 1.1.
     pub version: u8,
+    /// The `Referer`, for the formats that have it; empty where there is none.
+    pub referer: &'a [u8],
+    /// The `User-Agent`, as the referrer.
+    pub user_agent: &'a [u8],
     /// The status of the reply.
     pub status: u16,
     /// Bytes of the reply's body.
@@ -50,12 +56,13 @@ pub fn write_line(format: Format, entry: &Entry<'_>, out: &mut String) {
     // Writing to a String cannot fail.
     let _ = match format {
         Format::Off => Ok(()),
-        Format::Common => common(entry, out),
+        Format::Common => common(entry, out, false),
+        Format::Combined => common(entry, out, true),
         Format::Json => json(entry, out),
     };
 }
 
-fn common(entry: &Entry<'_>, out: &mut String) -> std::fmt::Result {
+fn common(entry: &Entry<'_>, out: &mut String, combined: bool) -> std::fmt::Result {
     match entry.remote {
         Some(remote) => write!(out, "{}", remote.ip().to_canonical())?,
         None => out.push_str("unix:"),
@@ -78,6 +85,17 @@ fn common(entry: &Entry<'_>, out: &mut String) -> std::fmt::Result {
     } else {
         write!(out, "{}", entry.bytes)?
     }
+    if combined {
+        for text in [entry.referer, entry.user_agent] {
+            out.push_str(" \"");
+            if text.is_empty() {
+                out.push('-')
+            } else {
+                escape_hex(text, out)?
+            }
+            out.push('"');
+        }
+    }
     writeln!(out, " {}.{:06}", entry.duration.as_secs(), entry.duration.subsec_micros())
 }
 
@@ -99,7 +117,16 @@ fn json(entry: &Entry<'_>, out: &mut String) -> std::fmt::Result {
         write!(out, "\",\"version\":\"1.{}\"", entry.version)?;
     }
     let (seconds, micros) = (entry.duration.as_secs(), entry.duration.subsec_micros());
-    writeln!(out, ",\"status\":{},\"bytes\":{},\"duration_seconds\":{seconds}.{micros:06}}}", entry.status, entry.bytes)
+    write!(out, ",\"status\":{},\"bytes\":{},\"duration_seconds\":{seconds}.{micros:06}", entry.status, entry.bytes)?;
+    for (name, text) in [("referer", entry.referer), ("user_agent", entry.user_agent)] {
+        if !text.is_empty() {
+            write!(out, ",\"{name}\":\"")?;
+            escape_json(text, out)?;
+            out.push('"');
+        }
+    }
+    out.push_str("}\n");
+    Ok(())
 }
 
 /// Bytes as Apache escapes them: `\"`, `\\`, `\xHH`.
@@ -180,6 +207,8 @@ mod tests {
             method,
             target,
             version: 1,
+            referer: b"",
+            user_agent: b"",
             status: 200,
             bytes: 2326,
             duration: Duration::from_micros(1_000_123),
@@ -225,6 +254,16 @@ mod tests {
     }
 
     #[test]
+    fn the_combined_log_format() {
+        let entry = Entry { referer: b"http://a/\"\n", user_agent: b"curl/8", ..entry(b"GET", b"/") };
+        let start = "192.0.2.7 - - [10/Oct/2000:20:55:36 +0000] \"GET / HTTP/1.1\" 200 2326";
+        let expected = format!("{start} \"http://a/\\\"\\x0A\" \"curl/8\" 1.000123\n");
+        assert_eq!(line(Format::Combined, &entry), expected);
+        let entry = Entry { referer: b"", user_agent: b"", ..entry };
+        assert_eq!(line(Format::Combined, &entry), format!("{start} \"-\" \"-\" 1.000123\n"));
+    }
+
+    #[test]
     fn the_json_format() {
         let got = line(Format::Json, &entry(b"GET", b"/\"\\\r\n\xc3\xa9\xf0\x9f\x8d\x8b\xff"));
         assert_eq!(
@@ -233,6 +272,8 @@ mod tests {
              \"target\":\"/\\\"\\\\\\u000d\\u000a\\u00e9\\ud83c\\udf4b\\ufffd\",\"version\":\"1.1\",\"status\":200,\
              \"bytes\":2326,\"duration_seconds\":1.000123}\n"
         );
+        let got = line(Format::Json, &Entry { referer: b"http://a/", user_agent: b"c\"url", ..entry(b"GET", b"/") });
+        assert!(got.ends_with(",\"referer\":\"http://a/\",\"user_agent\":\"c\\\"url\"}\n"), "{got}");
         let got = line(Format::Json, &Entry { remote: None, ..entry(b"", b"") });
         let value: serde_json::Value = serde_json::from_str(&got).expect(&got);
         assert_eq!(value["target"], serde_json::Value::Null);
@@ -248,7 +289,7 @@ mod tests {
     fn a_line_needs_no_memory_but_the_callers() {
         let mut out = String::with_capacity(512);
         let (place, room) = (out.as_ptr(), out.capacity());
-        for format in [Format::Common, Format::Json] {
+        for format in [Format::Common, Format::Combined, Format::Json] {
             out.clear();
             write_line(format, &entry(b"GET", b"/\x01\xff"), &mut out);
             assert_eq!((out.as_ptr(), out.capacity()), (place, room));
@@ -289,8 +330,8 @@ mod tests {
             method in proptest::collection::vec(any::<u8>(), 1..20),
             target in proptest::collection::vec(any::<u8>(), 0..80),
         ) {
-            let entry = entry(&method, &target);
-            for format in [Format::Common, Format::Json] {
+            let entry = Entry { referer: &target, user_agent: &method, ..entry(&method, &target) };
+            for format in [Format::Common, Format::Combined, Format::Json] {
                 let line = line(format, &entry);
                 let body = line.strip_suffix('\n').expect("a newline at the end");
                 prop_assert!(body.bytes().all(|b| (b' '..=b'~').contains(&b)), "{}", body);
@@ -300,7 +341,7 @@ mod tests {
             prop_assert_eq!(bare.matches('"').count(), 2);
             let value: serde_json::Value = serde_json::from_str(&line(Format::Json, &entry)).expect("JSON");
             prop_assert_eq!(&value["target"], &String::from_utf8_lossy(&target).into_owned());
-            prop_assert_eq!(value.as_object().map(|o| o.len()), Some(8));
+            prop_assert_eq!(value.as_object().map(|o| o.len()), Some(9 + usize::from(!target.is_empty())));
         }
     }
 }

@@ -27,8 +27,12 @@ pub struct Cli {
 pub enum Command {
     /// Start the server; this is what happens without a command
     Run,
-    /// Print the configuration in effect and who set each value, without starting anything
-    Check,
+    /// Check the configuration without starting anything: exit code 0 or 2
+    Check {
+        /// Print the configuration in effect, as a file that could be used, with who set each value
+        #[arg(long)]
+        effective: bool,
+    },
 }
 
 /// Flags of every command. Each goes over the configuration file and the environment.
@@ -73,8 +77,9 @@ Examples:
   vansire --root ./site                 the files of ./site
   vansire --http http://0.0.0.0:80      for every network this machine is on
   vansire -c site.toml                  as site.toml says
-  vansire check                         what is in effect, and who set it
-  vansire check > vansire.toml          a configuration to start from
+  vansire check -c site.toml            is site.toml good?
+  vansire check --effective             what is in effect, and who set it
+  vansire check --effective > vansire.toml   a configuration to start from
 
 Configuration: the first of -c FILE, $VANSIRE_CONFIG, ./vansire.toml,
   $XDG_CONFIG_HOME/vansire/vansire.toml (by default in ~/.config; not for root) and
@@ -82,6 +87,7 @@ Configuration: the first of -c FILE, $VANSIRE_CONFIG, ./vansire.toml,
   the key http.listen of the file; a flag goes over both.
 
 Signals: SIGTERM and SIGINT let open requests finish, then end the program; a second one ends it at once.
+  SIGHUP opens the file of the access log anew, where there is one.
 
 Exit codes: 0 ended as asked; 1 failed while running; 2 the command line or the configuration is wrong.";
 
@@ -116,7 +122,9 @@ mod tests {
             assert_eq!(cli.flags.louder(), 2, "{line}");
         }
         let cli = parse("vansire check -c f -q").expect("check");
-        assert_eq!((cli.command, cli.flags.louder()), (Some(Command::Check), -1));
+        let effective = parse("vansire check --effective").expect("check").command;
+        assert_eq!(effective, Some(Command::Check { effective: true }));
+        assert_eq!((cli.command, cli.flags.louder()), (Some(Command::Check { effective: false }), -1));
     }
 
     #[test]

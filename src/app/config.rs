@@ -1,20 +1,26 @@
 //! The configuration: a TOML file, environment variables and flags, each value with its origin.
 //!
 //! Start with [`Loader`]: it is fed the sources from the weakest to the strongest and answers [`Loaded`], or every
-//! problem it found, each with its place. The table in `keys.rs` is the one place of what can be set: a new key is a
-//! field of [`Config`] and a row there. Nothing here panics, whatever the file holds.
+//! problem it found, each with its place. The tables in `keys.rs` and `items.rs` are the one place of what can be set: a new
+//! key is a field of [`Config`] and a row there, from which the loader, `vansire check` and `docs/config.md` follow. Nothing
+//! here panics, whatever the file holds.
 
 mod find;
+mod items;
 mod keys;
 mod loader;
+mod print;
+mod slot;
 mod suggest;
 mod value;
+mod verify;
 
 pub use find::{Chosen, Surroundings, choose, read};
-pub use keys::{Key, key};
+pub use items::{FolderConfig, ListenConfig, RedirectConfig};
 pub use loader::{Loaded, Loader, Origin, Problems};
-pub use value::{Problem, Raw, Value};
+pub use print::reference;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,64 +30,58 @@ use crate::options::Limits;
 /// What the program does: every value is checked, and has its default where nobody set it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// How long connections may take to finish after SIGTERM; then they are closed.
-    pub shutdown_timeout: Duration,
     /// The HTTP server.
     pub http: HttpConfig,
     /// What is written about the work.
     pub log: LogConfig,
-    /// Bounds of the whole program.
-    pub limits: LimitsConfig,
+    /// The bounds of the loop. `shutdown_timeout` is their `drain_timeout`.
+    pub limits: Limits,
 }
 
 /// The HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// URLs to listen on; at least one.
-    pub listen: Vec<String>,
-    /// The folder whose files are served; `None`: the built-in welcome page.
-    pub root: Option<PathBuf>,
-    /// The file that answers for a folder.
-    pub index: String,
-    /// Bounds of one connection.
-    pub limits: HttpLimits,
-}
-
-/// Bounds of one HTTP connection: those of [`Limits`] that a person may want to change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HttpLimits {
-    /// Bytes of a request line with its header fields.
-    pub head_max: usize,
-    /// Header fields of a request.
-    pub headers_max: usize,
-    /// Bytes of a request target.
-    pub target_max: usize,
-    /// Bytes of a request body.
-    pub body_max: usize,
-    /// Requests on one connection; `None`: no bound.
-    pub requests_max: Option<u32>,
-    /// Bytes per second that a peer sends or takes while a message is under way.
-    pub rate_floor: u32,
-    /// From the first byte of a head to its last.
-    pub head_timeout: Duration,
-    /// Silence between two requests.
-    pub idle_timeout: Duration,
+    /// Where it listens; at least one place.
+    pub listen: Vec<ListenConfig>,
+    /// Who is told how the program is doing.
+    pub api: Api,
+    /// Folders whose files are served; none: the built-in welcome page.
+    pub folders: Vec<FolderConfig>,
+    /// Paths that are elsewhere now.
+    pub redirects: Vec<RedirectConfig>,
 }
 
 /// What is written about the work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogConfig {
     /// How much the program says.
     pub level: Level,
     /// A line for each request.
     pub access: access::Format,
+    /// Where these lines go.
+    pub access_to: Output,
 }
 
-/// Bounds of the whole program.
+/// Who is answered at `/api/v1/`: its pages name the peers of every connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitsConfig {
-    /// Connections open at once.
-    pub connections_max: usize,
+pub enum Api {
+    /// Nobody.
+    Off,
+    /// Peers on this machine: a loopback address, or a Unix socket.
+    Local,
+    /// Everybody who reaches the server.
+    All,
+}
+
+/// Where lines are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// The standard output.
+    Stdout,
+    /// The standard error stream, among the program's own lines.
+    Stderr,
+    /// The end of that file.
+    File(PathBuf),
 }
 
 /// How much the program says, from the least to the most.
@@ -97,6 +97,17 @@ pub enum Level {
     Debug,
     /// And everything else.
     Trace,
+}
+
+impl Api {
+    /// Whether a peer there is answered; one without an address is on a Unix socket.
+    pub fn admits(self, peer: Option<IpAddr>) -> bool {
+        match self {
+            Api::Off => false,
+            Api::Local => peer.is_none_or(|ip| ip.to_canonical().is_loopback()),
+            Api::All => true,
+        }
+    }
 }
 
 impl Level {
@@ -117,55 +128,18 @@ impl Level {
     }
 }
 
-impl Config {
-    /// The bounds of the loop: its own, but for those that are set here.
-    pub fn limits(&self) -> Limits {
-        let HttpLimits {
-            head_max,
-            headers_max,
-            target_max,
-            body_max,
-            requests_max,
-            rate_floor,
-            head_timeout,
-            idle_timeout,
-        } = self.http.limits;
-        Limits::new()
-            .connections_max(self.limits.connections_max)
-            .head_max(head_max)
-            .headers_max(headers_max)
-            .target_max(target_max)
-            .body_max(body_max)
-            .requests_max(requests_max)
-            .rate_floor(rate_floor)
-            .head_timeout(head_timeout)
-            .idle_timeout(idle_timeout)
-    }
-}
-
 impl Default for Config {
     fn default() -> Self {
-        let limits = Limits::new();
         Self {
-            shutdown_timeout: Duration::from_secs(10),
             http: HttpConfig {
                 // This machine only: a server that nobody configured must not be reachable from outside.
-                listen: vec!["http://127.0.0.1:8080".into()],
-                root: None,
-                index: "index.html".into(),
-                limits: HttpLimits {
-                    head_max: limits.head_max,
-                    headers_max: limits.headers_max,
-                    target_max: limits.target_max,
-                    body_max: limits.body_max,
-                    requests_max: limits.requests_max,
-                    rate_floor: limits.rate_floor,
-                    head_timeout: limits.head_timeout,
-                    idle_timeout: limits.idle_timeout,
-                },
+                listen: vec![ListenConfig { url: "http://127.0.0.1:8080".into(), ..ListenConfig::default() }],
+                api: Api::Local,
+                folders: Vec::new(),
+                redirects: Vec::new(),
             },
-            log: LogConfig { level: Level::Info, access: access::Format::Common },
-            limits: LimitsConfig { connections_max: limits.connections_max },
+            log: LogConfig { level: Level::Info, access: access::Format::Common, access_to: Output::Stdout },
+            limits: Limits::new().drain_timeout(Duration::from_secs(10)),
         }
     }
 }
@@ -175,8 +149,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_configured_is_as_the_loop_has_it() {
-        assert_eq!(Config::default().limits(), Limits::new());
+    fn the_api_is_for_this_machine_unless_asked() {
+        let table = [
+            (Some("127.0.0.1"), true),
+            (Some("::1"), true),
+            (Some("::ffff:127.0.0.1"), true),
+            (None, true),
+            (Some("192.168.1.5"), false),
+            (Some("::ffff:10.0.0.1"), false),
+            (Some("fe80::1"), false),
+        ];
+        for (peer, is_local) in table {
+            let peer: Option<IpAddr> = peer.map(|peer| peer.parse().expect(peer));
+            assert_eq!(Config::default().http.api.admits(peer), is_local, "{peer:?}");
+            assert!(Api::All.admits(peer) && !Api::Off.admits(peer), "{peer:?}");
+        }
     }
 
     #[test]

@@ -5,9 +5,11 @@
 pub mod access;
 pub mod cli;
 pub mod config;
-pub mod files;
+mod folders;
+mod log;
 pub mod pages;
 pub mod reach;
+pub mod redirect;
 mod serve;
 
 use std::env;
@@ -18,8 +20,10 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::{Error, Result};
+use crate::net::Url;
 use cli::{Cli, Command, Flags};
 use config::{Chosen, Level, Loaded, Loader, Problems, Surroundings};
+use reach::Reach;
 
 /// The program, from its command line to its exit code: 0 ended as asked, 1 failed while running, 2 the command line or the
 /// configuration is wrong.
@@ -44,12 +48,12 @@ pub fn main() -> ExitCode {
         }
     };
     let command = cli.command.unwrap_or(Command::DEFAULT);
-    if command == Command::Check || loaded.config.log.level >= Level::Info {
+    if matches!(command, Command::Check { .. }) || loaded.config.log.level >= Level::Info {
         note(&format!("configuration: {}", source(&loaded)));
     }
     let result = match command {
         Command::Run => serve::serve(&loaded.config),
-        Command::Check => check(&loaded),
+        Command::Check { effective } => check(&loaded, effective),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,12 +64,23 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints the configuration as a file that could be used, and says that it is good.
-fn check(loaded: &Loaded) -> Result<()> {
-    let printed = io::stdout().lock().write_all(loaded.to_string().as_bytes());
-    match printed {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => return Err(Error::io("cannot print the configuration", e)),
-        Ok(()) | Err(_) => {}
+/// Says that the configuration is good and who could reach the server; with `effective`, prints it as a file that could be
+/// used.
+fn check(loaded: &Loaded, effective: bool) -> Result<()> {
+    if effective {
+        let printed = io::stdout().lock().write_all(loaded.to_string().as_bytes());
+        match printed {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(Error::io("cannot print the configuration", e));
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    for listen in &loaded.config.http.listen {
+        let reach = Url::parse(&listen.url).ok().and_then(|url| Reach::of_url(&url));
+        if let Some(reach) = reach.filter(Reach::is_from_outside) {
+            note(&format!("{} would be reachable from: {reach}", listen.url));
+        }
     }
     note("ok");
     Ok(())
@@ -89,7 +104,7 @@ fn load(
         loader.flag("--http", "http.listen", &flags.http);
     }
     if let Some(root) = &flags.root {
-        loader.flag("--root", "http.root", std::slice::from_ref(root));
+        loader.flag("--root", "http.static", std::slice::from_ref(root));
     }
     loader.louder(flags.louder());
     loader.finish()
@@ -128,8 +143,8 @@ mod tests {
         // Nothing of the tests' folder or machine may have been read.
         assert_eq!(loaded.file(), None);
         assert_eq!(loaded.config, config::Config::default());
-        for url in &loaded.config.http.listen {
-            let address = url.strip_prefix("http://").and_then(|rest| rest.parse().ok()).expect("an address");
+        for listen in &loaded.config.http.listen {
+            let address = listen.url.strip_prefix("http://").and_then(|rest| rest.parse().ok()).expect("an address");
             assert!(!reach::Reach::of(&crate::net::Address::Inet(address)).is_from_outside());
         }
     }
@@ -139,7 +154,8 @@ mod tests {
         let flags = Flags { http: vec!["http://[::1]:0".into()], ..Flags::default() };
         let variables = [("VANSIRE__HTTP__LISTEN".into(), "http://127.0.0.1:1".into())];
         let loaded = load(&flags, &Surroundings::default(), variables).expect("no problem");
-        assert_eq!(loaded.config.http.listen, ["http://[::1]:0"]);
+        assert_eq!(loaded.config.http.listen.len(), 1);
+        assert_eq!(loaded.config.http.listen[0].url, "http://[::1]:0");
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct Status {
     pub bytes_in: u64,
     /// Bytes sent to peers since the start.
     pub bytes_out: u64,
+    /// Lines of the log that were dropped since the start, because nobody took them in time.
+    pub log_lines_dropped_total: u64,
     /// What is listened on.
     pub listeners: Vec<Listener>,
     /// The event loop.
@@ -214,6 +216,7 @@ mod tests {
             requests_total: 7,
             bytes_in: 100,
             bytes_out: 200,
+            log_lines_dropped_total: 0,
             listeners: vec![Listener { url: "http://127.0.0.1:8080".into(), reach: "this machine only".into() }],
             turns: Loop { turns_total: 9, accepted_total: 3, handler_panics_total: 1, ..Loop::default() },
         };
@@ -221,7 +224,7 @@ mod tests {
             text(&status),
             concat!(
                 r#"{"name":"vansire","version":"0.1.0","uptime_seconds":5,"pid":42,"connections":2,"requests_total":7,"#,
-                r#""bytes_in":100,"bytes_out":200,"#,
+                r#""bytes_in":100,"bytes_out":200,"log_lines_dropped_total":0,"#,
                 r#""listeners":[{"url":"http://127.0.0.1:8080","reach":"this machine only"}],"#,
                 r#""loop":{"turns_total":9,"accepted_total":3,"accept_stalls_total":0,"requests_refused_total":0,"#,
                 r#""timeouts_total":0,"slow_consumers_total":0,"timers_fired_total":0,"handler_panics_total":1}}"#

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::net::Address;
+use crate::net::{Address, Target, Url};
 
 /// Who can reach it, as far as the address tells: a firewall may let in fewer, a router may carry it further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,15 @@ impl Reach {
             IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
         };
         if local { Self::LocalNetwork(ip) } else { Self::Routed(ip) }
+    }
+
+    /// Of a listener that would be bound to this URL; none where it cannot be listened on.
+    pub fn of_url(url: &Url) -> Option<Self> {
+        match url.listen_target().ok()? {
+            Target::Inet(addr) => Some(Self::of(&Address::Inet(addr))),
+            Target::Unix(_) => Some(Self::UnixSocket),
+            Target::Name { .. } => None,
+        }
     }
 
     /// Whether machines other than this one can reach it.

@@ -1,60 +1,83 @@
 //! The server: what `vansire run` does.
 
-use std::cell::Cell;
-use std::io::{self, Write};
-use std::path::Path;
 use std::process;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::access::{self, Entry};
-use super::config::{Config, Level};
-use super::files::{Answer, Root};
+use super::access::{self, Entry, Format};
+use super::config::{Api, Config, Level};
+use super::folders::Folders;
+use super::log::Log;
 use super::pages::{self, Connection, Connections, Health, Listener, Status};
+use super::redirect::Redirects;
 use crate::error::{Error, Kind, Result};
-use crate::event::{CloseReason, Event};
-use crate::id::ConnMap;
-use crate::manager::{ConnKind, Ctx, Manager};
-use crate::proto::http::{Request, Response, Version};
+use crate::event::{CloseReason, Deadline, Event, Sent};
+use crate::files::Dir;
+use crate::id::{ConnId, ConnMap};
+use crate::manager::{ConnInfo, Ctx, Manager};
+use crate::options::ListenOptions;
+use crate::proto::http::{BodyLen, Request, Response, Version};
 
 /// What the handlers share.
 struct Site {
-    root: Option<Root>,
+    folders: Folders,
+    redirects: Redirects,
+    api: Api,
     level: Level,
-    access: access::Format,
     log: Log,
     line: String,
     started: Instant,
-    /// When the head of the request in progress came.
-    began: ConnMap<Instant>,
+    listeners: Vec<ConnId>,
+    asked: ConnMap<Asked>,
+}
+
+/// A request whose head came, and that is not answered.
+struct Asked {
+    began: Instant,
+    /// Kept where a body has to come first: it may be refused, and then nobody else knows what was asked.
+    request: Option<Box<Line>>,
+}
+
+/// A request line, and what the log tells besides.
+struct Line {
+    method: String,
+    target: String,
+    version: u8,
+    referer: Vec<u8>,
+    user_agent: Vec<u8>,
 }
 
 /// Serves until SIGINT or SIGTERM, then ends gracefully.
 pub(super) fn serve(config: &Config) -> Result<()> {
-    let root = config.http.root.as_deref().map(|folder| open_root(folder, &config.http.index)).transpose()?;
+    let folders = Folders::open(&config.http.folders).map_err(|why| Error::new(Kind::Io, why))?;
     let site = Site {
-        root,
+        folders,
+        redirects: Redirects::new(&config.http.redirects),
+        api: config.http.api,
         level: config.log.level,
-        access: config.log.access,
-        log: Log::start()?,
+        log: Log::start(&config.log.access_to)?,
         line: String::new(),
         started: Instant::now(),
-        began: ConnMap::new(),
+        listeners: Vec::new(),
+        asked: ConnMap::new(),
     };
-    let limits = config.limits().drain_timeout(config.shutdown_timeout);
-    let mut manager = Manager::builder().limits(limits).build(site)?;
+    let mut manager = Manager::builder().limits(config.limits).build(site)?;
     manager.on_panic(|site, panic| {
         site.note(Level::Error, || format!("a handler panicked on {}: {}", panic.event, panic.message()));
     });
-    for url in &config.http.listen {
-        manager.net().listen(url.as_str(), handle)?;
-    }
-    let listeners = manager.net().connections();
-    for listener in listeners.iter().filter_map(Listener::of) {
-        manager
-            .state()
-            .note(Level::Info, || format!("listening on {} - reachable from: {}", listener.url, listener.reach));
+    for listen in &config.http.listen {
+        let access = listen.access.unwrap_or(config.log.access);
+        let mut options = ListenOptions::new(&listen.url);
+        if let Some(mode) = listen.mode {
+            options = options.unix_mode(mode);
+        }
+        let handler = move |cx: &mut Ctx<'_, Site>, event: Event<'_>| handle(cx, event, access);
+        let id = manager.net().listen(options, handler)?;
+        let listener = manager.net().info(id).as_ref().and_then(Listener::of);
+        let site = manager.state_mut();
+        site.listeners.push(id);
+        if let Some(listener) = listener {
+            site.note(Level::Info, || format!("listening on {} - reachable from: {}", listener.url, listener.reach));
+        }
     }
     let result = manager.run();
     let stats = manager.stats();
@@ -64,212 +87,204 @@ pub(super) fn serve(config: &Config) -> Result<()> {
     result
 }
 
-fn open_root(folder: &Path, index: &str) -> Result<Root> {
-    Root::open(folder, index).map_err(|e| Error::io(format!("cannot serve the folder {}", folder.display()), e))
-}
-
-fn handle(cx: &mut Ctx<'_, Site>, event: Event<'_>) {
+fn handle(cx: &mut Ctx<'_, Site>, event: Event<'_>, access: Format) {
     match event {
-        Event::HttpHead(_) => {
-            cx.state.began.insert(cx.conn, cx.now);
+        Event::HttpHead(request) => {
+            let has_body = request.body_len() != BodyLen::None;
+            let line = (access != Format::Off && has_body).then(|| Box::new(Line::of(request)));
+            cx.state.asked.insert(cx.conn, Asked { began: cx.now, request: line });
         }
-        Event::HttpRequest(request) => answer(cx, request),
-        Event::Closed(reason) => {
-            cx.state.began.remove(cx.conn);
-            if let CloseReason::Protocol(why) = reason {
-                let conn = cx.conn;
-                cx.state.note(Level::Debug, || format!("connection {conn}: {why}"));
-            }
-        }
+        Event::HttpRequest(request) => answer(cx, request, access),
+        Event::Closed(reason) => closed(cx, &reason, access),
         _ => {}
     }
 }
 
-fn answer(cx: &mut Ctx<'_, Site>, request: &Request<'_>) {
+/// Logs what was refused or given up before it could be answered.
+fn closed(cx: &mut Ctx<'_, Site>, reason: &CloseReason, access: Format) {
+    let asked = cx.state.asked.remove(cx.conn);
+    let conn = cx.conn;
+    if let CloseReason::Refused { .. } | CloseReason::Protocol(_) = reason {
+        cx.state.note(Level::Debug, || format!("connection {conn}: {reason}"));
+    }
+    let status = match reason {
+        CloseReason::Refused { status, .. } => *status,
+        // These were answered 408: a head that had begun, a body that came too slowly.
+        CloseReason::TimedOut(Deadline::Head) if cx.net.info(conn).is_some_and(|info| info.bytes_in > 0) => 408,
+        CloseReason::TimedOut(Deadline::Rate) if asked.is_some() => 408,
+        _ => return,
+    };
+    let remote = cx.net.remote_addr(conn);
+    let began = asked.as_ref().map(|asked| asked.began);
+    let line = asked.and_then(|asked| asked.request);
+    let line = line.as_deref();
+    let entry = Entry {
+        remote,
+        method: line.map_or(b"", |line| line.method.as_bytes()),
+        target: line.map_or(b"", |line| line.target.as_bytes()),
+        version: line.map_or(1, |line| line.version),
+        referer: line.map_or(b"", |line| &line.referer),
+        user_agent: line.map_or(b"", |line| &line.user_agent),
+        status,
+        bytes: 0,
+        duration: began.map(|began| cx.now.saturating_duration_since(began)).unwrap_or_default(),
+        unix_time: unix_time(),
+    };
+    cx.state.write(access, &entry);
+}
+
+fn answer(cx: &mut Ctx<'_, Site>, request: &Request<'_>, access: Format) {
     let is_read = matches!(request.method(), "GET" | "HEAD");
     let Ok(path) = request.path() else {
-        return reply(cx, request, Response::text(400, "The path cannot be decoded.\n"));
+        return reply(cx, request, Response::text(400, "The path cannot be decoded.\n"), access);
     };
     match &*path {
-        "/healthz" | "/api/v1/status" | "/api/v1/connections" if !is_read => {
-            reply(cx, request, Response::text(405, "Only GET and HEAD.\n").header("Allow", "GET, HEAD"));
-        }
-        "/healthz" => json(cx, request, pages::to_json(&Health::OK)),
-        "/api/v1/status" => {
+        "/healthz" | "/api/v1/status" | "/api/v1/connections" if !is_read => read_only(cx, request, access),
+        "/healthz" => json(cx, request, pages::to_json(&Health::OK), access),
+        "/api/v1/status" if sees_api(cx, request) => {
             let status = status(cx);
-            json(cx, request, pages::to_json(&status));
+            json(cx, request, pages::to_json(&status), access);
         }
-        "/api/v1/connections" => {
+        "/api/v1/connections" if sees_api(cx, request) => {
             let connections = cx.net.connections().iter().map(Connection::from).collect();
-            json(cx, request, pages::to_json(&Connections { connections }));
+            json(cx, request, pages::to_json(&Connections { connections }), access);
         }
-        path => match &cx.state.root {
-            Some(root) => {
-                let answer = root.get(request.method(), path.as_bytes());
-                file(cx, request, answer);
-            }
-            None if path == "/" && is_read => {
-                let page = pages::welcome();
-                let policy = pages::WELCOME_POLICY;
-                reply(cx, request, Response::html(200, &page).header("Content-Security-Policy", policy));
-            }
-            None if path == "/" => {
-                reply(cx, request, Response::text(405, "Only GET and HEAD.\n").header("Allow", "GET, HEAD"));
-            }
-            None => reply(cx, request, Response::text(404, "Nothing is here.\n")),
+        "/api/v1/status" | "/api/v1/connections" => nothing(cx, request, access),
+        path => match cx.state.redirects.find(request.raw_path(), request.query_string()) {
+            Some((status, place)) => redirect(cx, request, status, &place, access),
+            None => content(cx, request, path, access),
         },
     }
 }
 
+/// Files, or the welcome page where there are none.
+fn content(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str, access: Format) {
+    match cx.state.folders.find(request) {
+        Some(folder) => file(cx, request, &folder, access),
+        None if cx.state.folders.is_empty() && path == "/" => {
+            if !matches!(request.method(), "GET" | "HEAD") {
+                return read_only(cx, request, access);
+            }
+            let page = pages::welcome();
+            let policy = pages::WELCOME_POLICY;
+            reply(cx, request, Response::html(200, &page).header("Content-Security-Policy", policy), access);
+        }
+        None => nothing(cx, request, access),
+    }
+}
+
+/// Whether the peer is one of those who are told of all the others.
+fn sees_api(cx: &Ctx<'_, Site>, request: &Request<'_>) -> bool {
+    cx.state.api.admits(request.remote_addr().map(|peer| peer.ip()))
+}
+
+fn nothing(cx: &mut Ctx<'_, Site>, request: &Request<'_>, access: Format) {
+    reply(cx, request, Response::text(404, "Nothing is here.\n"), access);
+}
+
+fn read_only(cx: &mut Ctx<'_, Site>, request: &Request<'_>, access: Format) {
+    reply(cx, request, Response::text(405, "Only GET and HEAD.\n").header("Allow", "GET, HEAD"), access);
+}
+
+fn redirect(cx: &mut Ctx<'_, Site>, request: &Request<'_>, status: u16, place: &str, access: Format) {
+    reply(cx, request, Response::text(status, "It is elsewhere.\n").header("Location", place), access);
+}
+
 fn status(cx: &mut Ctx<'_, Site>) -> Status {
     let stats = cx.net.stats();
-    let all = cx.net.connections();
-    let listeners: Vec<_> = all.iter().filter_map(Listener::of).collect();
+    let infos: Vec<ConnInfo> = cx.state.listeners.iter().filter_map(|id| cx.net.info(*id)).collect();
     Status {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: cx.now.saturating_duration_since(cx.state.started).as_secs(),
         pid: process::id(),
-        connections: all.iter().filter(|info| info.kind != ConnKind::Listener).count(),
+        connections: cx.net.connection_count().saturating_sub(infos.len()),
         requests_total: stats.http_requests,
         bytes_in: stats.bytes_in,
         bytes_out: stats.bytes_out,
-        listeners,
+        log_lines_dropped_total: cx.state.log.dropped(),
+        listeners: infos.iter().filter_map(Listener::of).collect(),
         turns: stats.into(),
     }
 }
 
-fn json(cx: &mut Ctx<'_, Site>, request: &Request<'_>, body: Option<Vec<u8>>) {
-    match body {
-        Some(body) => reply(cx, request, Response::json(200, &body).header("Cache-Control", "no-store")),
-        None => reply(cx, request, Response::text(500, "The answer cannot be written.\n")),
-    }
+fn json(cx: &mut Ctx<'_, Site>, request: &Request<'_>, body: Option<Vec<u8>>, access: Format) {
+    let response = match &body {
+        Some(body) => Response::json(200, body).header("Cache-Control", "no-store"),
+        None => Response::text(500, "The answer cannot be written.\n"),
+    };
+    reply(cx, request, response, access);
 }
 
-fn file(cx: &mut Ctx<'_, Site>, request: &Request<'_>, answer: Answer) {
-    match answer {
-        Answer::File { bytes, content_type, modified } => {
-            let modified = modified.map(httpdate::fmt_http_date);
-            let mut response = Response::new(200).content_type(&content_type).shared(bytes.into());
-            if let Some(modified) = &modified {
-                response = response.header("Last-Modified", modified.as_str());
-            }
-            reply(cx, request, response.header("X-Content-Type-Options", "nosniff"));
-        }
-        Answer::Redirect(mut place) => {
-            if let Some(query) = request.query_string() {
-                place.push('?');
-                place.push_str(query);
-            }
-            reply(cx, request, Response::text(301, "It is a folder.\n").header("Location", place.as_str()));
-        }
-        Answer::Status { status, why } => {
-            if status >= 500 {
-                cx.state.note(Level::Warn, || format!("{}: {why}", request.target().escape_default()));
-            }
-            let response = Response::text(status, "It cannot be served.\n");
-            let response = if status == 405 { response.header("Allow", "GET, HEAD") } else { response };
-            reply(cx, request, response);
-        }
+fn file(cx: &mut Ctx<'_, Site>, request: &Request<'_>, folder: &Dir, access: Format) {
+    let served = folder.serve(cx, request);
+    if served.status >= 500 {
+        cx.state.note(Level::Warn, || format!("{}: it cannot be read", request.target().escape_default()));
     }
+    told(cx, request, served.status, served.len, served.sent, access);
 }
 
 /// Answers, and writes the line of the access log.
-fn reply(cx: &mut Ctx<'_, Site>, request: &Request<'_>, response: Response<'_>) {
-    let (status, bytes) = (response.status(), response.body_len() as u64);
+fn reply(cx: &mut Ctx<'_, Site>, request: &Request<'_>, response: Response<'_>, access: Format) {
+    let bytes = if request.is_head() { 0 } else { response.body_len() as u64 };
+    let status = response.status();
     let sent = cx.reply(response);
-    let Site { access, log, line, began, .. } = cx.state;
-    if *access == access::Format::Off || !sent.is_queued() {
+    told(cx, request, status, bytes, sent, access);
+}
+
+/// Writes the line of the access log for a reply.
+fn told(cx: &mut Ctx<'_, Site>, request: &Request<'_>, status: u16, bytes: u64, sent: Sent, access: Format) {
+    let asked = cx.state.asked.remove(cx.conn);
+    if access == Format::Off || !sent.is_queued() {
         return;
     }
-    let now = Instant::now();
     let entry = Entry {
         remote: request.remote_addr(),
         method: request.method().as_bytes(),
         target: request.target().as_bytes(),
-        version: if request.version() == Version::Http11 { 1 } else { 0 },
+        version: minor_version(request),
+        referer: request.header_bytes("referer").unwrap_or_default(),
+        user_agent: request.header_bytes("user-agent").unwrap_or_default(),
         status,
-        bytes: if request.is_head() { 0 } else { bytes },
-        duration: began.get(cx.conn).map(|began| now.saturating_duration_since(*began)).unwrap_or_default(),
-        unix_time: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        bytes,
+        duration: asked.map(|asked| asked.began.elapsed()).unwrap_or_default(),
+        unix_time: unix_time(),
     };
-    line.clear();
-    access::write_line(*access, &entry, line);
-    log.access(line);
+    cx.state.write(access, &entry);
+}
+
+fn minor_version(request: &Request<'_>) -> u8 {
+    if request.version() == Version::Http11 { 1 } else { 0 }
+}
+
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+impl Line {
+    fn of(request: &Request<'_>) -> Self {
+        Self {
+            method: request.method().into(),
+            target: request.target().into(),
+            version: minor_version(request),
+            referer: request.header_bytes("referer").unwrap_or_default().into(),
+            user_agent: request.header_bytes("user-agent").unwrap_or_default().into(),
+        }
+    }
 }
 
 impl Site {
+    fn write(&mut self, access: Format, entry: &Entry<'_>) {
+        self.line.clear();
+        access::write_line(access, entry, &mut self.line);
+        if !self.line.is_empty() {
+            self.log.access(&self.line);
+        }
+    }
+
     fn note(&self, level: Level, what: impl FnOnce() -> String) {
         if self.level >= level {
             self.log.note(what());
         }
-    }
-}
-
-/// Lines to stdout and stderr, written by a thread of their own: a reader that stalls must not stall the loop. Lines that
-/// find the queue full are dropped and counted.
-struct Log {
-    lines: Option<SyncSender<Line>>,
-    /// Says that the thread has ended.
-    ended: Receiver<()>,
-    dropped: Cell<u64>,
-}
-
-enum Line {
-    /// Of the access log, as it is.
-    Access(String),
-    Note(String),
-}
-
-/// Lines that may wait.
-const LINES_MAX: usize = 4096;
-
-impl Log {
-    fn start() -> Result<Self> {
-        let (lines, queue) = sync_channel(LINES_MAX);
-        let (end, ended) = sync_channel(1);
-        let write = move || {
-            let mut out = io::BufWriter::new(io::stdout());
-            let mut write = |line| match line {
-                // Nobody is left to tell that stdout is gone.
-                Line::Access(line) => drop(out.write_all(line.as_bytes()).and_then(|()| out.flush())),
-                Line::Note(line) => super::note(&line),
-            };
-            for line in queue {
-                write(line);
-            }
-            let _ = end.send(());
-        };
-        let thread = thread::Builder::new().name("vansire-log".into()).spawn(write);
-        thread.map_err(|e| Error::with_source(Kind::Io, "cannot start the log's thread", e))?;
-        Ok(Self { lines: Some(lines), ended, dropped: Cell::new(0) })
-    }
-
-    fn access(&self, line: &str) {
-        self.write(Line::Access(line.to_owned()));
-    }
-
-    fn note(&self, line: String) {
-        self.write(Line::Note(line));
-    }
-
-    fn write(&self, line: Line) {
-        let Some(lines) = &self.lines else { return };
-        match lines.try_send(line) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            Err(TrySendError::Full(_)) => self.dropped.set(self.dropped.get() + 1),
-        }
-    }
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        let dropped = self.dropped.get();
-        if dropped > 0 {
-            self.note(format!("{dropped} lines of the log were dropped: nobody read them in time"));
-        }
-        // The thread ends with the queue, once what waits is written. A reader that stalls does not keep us here.
-        self.lines = None;
-        let _ = self.ended.recv_timeout(Duration::from_secs(1));
     }
 }

@@ -15,7 +15,7 @@ use crate::time::Moment;
 use super::connect::Connecting;
 use super::handlers::HandlerRef;
 #[cfg(feature = "http")]
-use super::http::HttpConn;
+use super::http::{ClientConn, HttpConn};
 #[cfg(feature = "sntp")]
 use super::sntp::SntpConn;
 use super::udp::Outgoing;
@@ -91,6 +91,8 @@ pub(crate) enum Proto {
     Raw,
     #[cfg(feature = "http")]
     Http(HttpConn),
+    #[cfg(feature = "http")]
+    Client(Box<ClientConn>),
     #[cfg(feature = "sntp")]
     Sntp(Box<SntpConn>),
 }
@@ -125,6 +127,12 @@ pub(crate) enum Due {
     Idle,
     #[cfg(feature = "http")]
     Reply,
+    /// The head of a response to a client.
+    #[cfg(feature = "http")]
+    Response,
+    /// A 100, before the body goes without it.
+    #[cfg(feature = "http")]
+    Continue,
     /// The end of a window over which the rate is measured at which input comes.
     #[cfg(feature = "http")]
     Rate,
@@ -138,7 +146,7 @@ impl Due {
     /// What is told when the deadline has passed.
     pub(crate) fn deadline(self) -> Option<Deadline> {
         match self {
-            Due::Nothing | Due::Retry | Due::Linger => None,
+            Due::Nothing | Due::Retry | Due::Linger | Due::Continue => None,
             #[cfg(feature = "sntp")]
             Due::Sntp => Some(Deadline::Answer),
             Due::Connect => Some(Deadline::Connect),
@@ -146,6 +154,7 @@ impl Due {
             Due::Head => Some(Deadline::Head),
             Due::Idle => Some(Deadline::Idle),
             Due::Reply => Some(Deadline::Reply),
+            Due::Response => Some(Deadline::Response),
             Due::Rate | Due::Output => Some(Deadline::Rate),
         }
     }
@@ -266,7 +275,34 @@ impl Conn {
 
     /// Input is delivered to the handler.
     pub(crate) fn takes_input(&self) -> bool {
-        !self.is_ending() && !self.flags.has(Flags::PAUSED | Flags::HIGH | Flags::DRAINED)
+        let is_full = self.flags.has(Flags::HIGH | Flags::DRAINED);
+        // RFC 9112 §9.3: a client that is still sending looks out for the response.
+        !self.is_ending() && !self.flags.has(Flags::PAUSED) && (!is_full || self.is_client())
+    }
+
+    fn is_client(&self) -> bool {
+        match &self.proto {
+            #[cfg(feature = "http")]
+            Proto::Client(_) => true,
+            #[cfg(feature = "http")]
+            Proto::Http(_) => false,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
+            Proto::Raw => false,
+        }
+    }
+
+    /// A proxy is being asked for a tunnel: the connection is not established before that.
+    pub(crate) fn is_tunnelling(&self) -> bool {
+        match &self.proto {
+            #[cfg(feature = "http")]
+            Proto::Client(client) => client.is_tunnelling(),
+            #[cfg(feature = "http")]
+            Proto::Http(_) => false,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
+            Proto::Raw => false,
+        }
     }
 
     pub(crate) fn queued(&self) -> usize {

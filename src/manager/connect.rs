@@ -16,10 +16,14 @@ use crate::options::ConnectOptions;
 use crate::reactor::{Command, Token, Watch};
 use crate::time::Moment;
 
+#[cfg(feature = "http")]
+use super::conn::Proto;
 use super::conn::{Conn, Datagrams, Due, Flags, Io, Speaks};
 use super::core::{Core, Notice};
 use super::dispatch;
 use super::handlers::Handler;
+#[cfg(feature = "http")]
+use super::http::{ClientConn, Origin};
 use super::net::Net;
 use super::udp::Outgoing;
 
@@ -66,7 +70,8 @@ pub(crate) struct Names {
 }
 
 impl<S> Net<'_, S> {
-    /// Connects to a URL; the handler is told of everything from `Opened` on.
+    /// Connects to a URL; the handler is told of everything from `Opened` on. With `http://` it is an HTTP client's:
+    /// [`http_connect`](Self::http_connect).
     ///
     /// Returns at once. Names are looked up on another thread, every address is tried (RFC 8305), and all of it has one
     /// deadline (`ConnectOptions::timeout`). What fails later comes as `Closed(CloseReason::Connect(..))` or
@@ -89,14 +94,19 @@ impl<S> Core<S> {
         self.check_room(options.url.as_str())?;
         let url = Url::parse(options.url.as_str())?;
         let speaks = if options.raw { Ok(Speaks::Raw) } else { super::net::speaks(url.scheme()) };
-        let proto = match speaks {
-            Ok(speaks @ Speaks::Raw) => speaks.start(),
+        let (proto, url) = match speaks {
             #[cfg(feature = "sntp")]
-            Ok(speaks @ Speaks::Sntp) => speaks.start(),
+            Ok(speaks @ Speaks::Sntp) => (speaks.start(), url),
+            #[cfg(feature = "http")]
+            Ok(Speaks::Raw) if options.proxy.is_some() => {
+                let what = "only HTTP goes through a proxy";
+                return Err(Error::new(Kind::Unsupported, format!("cannot connect to {url}: {what}")));
+            }
+            Ok(Speaks::Raw) => (Speaks::Raw.start(), url),
             #[cfg(feature = "http")]
             Ok(Speaks::Http) => {
-                let what = "this version is no HTTP client; for the bare bytes use tcp:// or ConnectOptions::raw";
-                return Err(Error::new(Kind::Unsupported, format!("cannot connect to {url}: {what}")));
+                let (origin, dial) = Origin::new(&url, &options)?;
+                (Proto::Client(Box::new(ClientConn::new(origin))), dial)
             }
             Err(e) => return Err(Error::with_source(e.kind(), format!("cannot connect to {url}"), e.to_string())),
         };
@@ -112,7 +122,22 @@ impl<S> Core<S> {
         let key = self.insert(conn);
         self.set_due(key, Due::Connect, deadline);
         self.notify(key, Notice::Start);
+        #[cfg(feature = "http")]
+        self.ask_for_tunnel(key);
         Ok(ConnId(key))
+    }
+
+    /// Has a connection leave its peer for another.
+    #[cfg(feature = "http")]
+    pub(crate) fn redial(&mut self, key: Key, url: Url, options: ConnectOptions) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let deadline = now.after(options.timeout.unwrap_or(conn.limits.connect_timeout));
+        let connecting = Connecting { url, options, deadline, stage: Stage::New, outgoing: Outgoing::default() };
+        conn.io = Io::Connecting(Box::new(connecting));
+        self.set_due(key, Due::Connect, deadline);
+        self.notify(key, Notice::Start);
+        self.ask_for_tunnel(key);
     }
 
     fn connecting(&mut self, key: Key) -> Option<&mut Connecting> {
@@ -330,7 +355,9 @@ impl<S> Core<S> {
             false => self.set_due(key, Due::Nothing, Moment::NEVER),
         }
         self.stats.connected += 1;
-        dispatch::call(state, self, key, Event::Connected);
+        if !self.conns.get(key).is_some_and(Conn::is_tunnelling) {
+            dispatch::call(state, self, key, Event::Connected);
+        }
         self.settle(key);
         // Bytes may have been queued before, and may have arrived by now.
         self.mark_dirty(key);

@@ -103,7 +103,12 @@ impl<S> Ctx<'_, S> {
         self.net.defer(self.conn)
     }
 
-    /// Chooses how the request's body comes. Only in `Event::HttpHead`.
+    /// Sends a request: [`Net::request`] on this connection.
+    pub fn request(&mut self, request: http::RequestBuilder<'_>) -> crate::Result<()> {
+        self.net.request(self.conn, request)
+    }
+
+    /// Chooses how the body of the request or response comes. Only in `Event::HttpHead` and `Event::HttpResponseHead`.
     pub fn body(&mut self, body: Body) {
         self.net.body(self.conn, body);
     }

@@ -1,7 +1,14 @@
 //! HTTP on a connection: between the parsers of `proto::http`, the handler, and the output.
 
+mod client;
 mod deadlines;
+mod hub;
+#[cfg(feature = "static")]
+mod parts;
 mod reply;
+
+#[cfg(feature = "static")]
+pub use parts::Part;
 
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
@@ -17,17 +24,21 @@ use super::dispatch;
 use super::handlers::HandlerRef;
 use super::net::Net;
 
-/// How a request's body comes to the handler. Chosen in `Event::HttpHead`.
+pub(crate) use self::client::{ClientConn, Origin};
+pub use self::hub::{EventHub, Subscribed};
+
+/// How a body comes to the handler. Chosen in `Event::HttpHead`, or of a response in `Event::HttpResponseHead`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Body {
-    /// Whole, in `Event::HttpRequest`. More than `Limits::body_max` bytes are answered 413.
+    /// Whole, in `Event::HttpRequest` or `Event::HttpResponse`. More than `Limits::body_max` bytes are answered 413, or are
+    /// an error in a response.
     #[default]
     Collect,
     /// Whole, with a bound of its own for this request.
     CollectUpTo(usize),
-    /// In pieces, each an `Event::HttpBody`, with no bound on their sum; then `Event::HttpRequest` without a body says that
-    /// all of it has come. `pause_read` holds the sender back.
+    /// In pieces, each an `Event::HttpBody`, with no bound on their sum; then `Event::HttpRequest` or `Event::HttpResponse`
+    /// without a body says that all of it has come. `pause_read` holds the sender back.
     Stream,
 }
 
@@ -198,7 +209,7 @@ impl Conn {
     fn http(&mut self) -> Option<&mut HttpConn> {
         match &mut self.proto {
             Proto::Http(http) => Some(http),
-            Proto::Raw => None,
+            Proto::Raw | Proto::Client(_) => None,
             #[cfg(feature = "sntp")]
             Proto::Sntp(_) => None,
         }
@@ -279,7 +290,7 @@ impl<S> Core<S> {
         let len = match head.body_len() {
             BodyLen::None => Some(0),
             BodyLen::Length(len) => Some(len),
-            BodyLen::Chunked => None,
+            BodyLen::Chunked | BodyLen::UntilClose => None,
         };
         http.bits.body_pending = len.is_none_or(|len| len > rest.len() as u64);
         if head.expect() == Expect::Unknown {
@@ -447,18 +458,19 @@ impl<S> Core<S> {
         let date = *self.date.get(self.now, &self.clock);
         let Some(http) = self.http_mut(key) else { return };
         let is_head = http.is_in_request() && http.bits.head_request;
-        match http.reply {
+        let reason = match http.reply {
             Reply::None | Reply::Deferred => {
                 let text = if is_head { String::new() } else { why.to_string() };
                 self.queue(key, |output| encode::refusal(output.tail(), status, &text, &date));
+                CloseReason::Refused { status, why: why.to_string().into() }
             }
             // A second head would be taken for a part of the body. That the reply never ends must say enough.
-            Reply::Chunked | Reply::UntilClose | Reply::Bodiless | Reply::Done => {}
-        }
-        if let Some(conn) = self.conns.get_mut(key) {
-            if conn.reason.is_none() {
-                conn.reason = Some(Box::new(CloseReason::Protocol(format!("{status}: {why}").into())));
+            Reply::Chunked | Reply::UntilClose | Reply::Bodiless | Reply::Done => {
+                CloseReason::Protocol(format!("{status}: {why}").into())
             }
+        };
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.reason.get_or_insert_with(|| Box::new(reason));
             if let Some(http) = conn.http() {
                 http.bits.body_pending = true;
                 http.body = None;
@@ -469,9 +481,10 @@ impl<S> Core<S> {
 }
 
 impl<S> Net<'_, S> {
-    /// Chooses how the body of the connection's request comes. Only while its `HttpHead` is told; later it has no effect.
+    /// Chooses how the body of the connection's request, or of the response to it, comes. Only while its `HttpHead` or
+    /// `HttpResponseHead` is told; later it has no effect.
     pub fn body(&mut self, conn: ConnId, body: Body) {
-        let Some(http) = self.core.http_mut(conn.0) else { return };
+        let Some(http) = self.core.http_mut(conn.0) else { return self.core.choose_response_body(conn.0, body) };
         if !http.bits.choosing {
             return;
         }

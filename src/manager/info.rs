@@ -70,7 +70,7 @@ pub struct ConnInfo {
 }
 
 impl ConnInfo {
-    pub(crate) fn of(id: ConnId, conn: &Conn, now: Moment) -> Self {
+    pub(crate) fn of(id: ConnId, conn: &Conn, local: Option<Address>, now: Moment) -> Self {
         let kind = match &conn.io {
             Io::Listener(_) => ConnKind::Listener,
             Io::Udp(_) => ConnKind::Udp,
@@ -101,7 +101,7 @@ impl ConnInfo {
             state,
             protocol,
             listener: conn.listener,
-            local: conn.local_addr(),
+            local,
             remote: conn.remote,
             bytes_in: conn.bytes_in,
             bytes_out: conn.bytes_out,
@@ -118,7 +118,7 @@ impl Proto {
         match self {
             Proto::Raw => Speaks::Raw,
             #[cfg(feature = "http")]
-            Proto::Http(_) => Speaks::Http,
+            Proto::Http(_) | Proto::Client(_) => Speaks::Http,
             #[cfg(feature = "sntp")]
             Proto::Sntp(_) => Speaks::Sntp,
         }

@@ -458,7 +458,11 @@ impl<S> Core<S> {
             #[cfg(feature = "sntp")]
             Due::Sntp => self.sntp_due(key),
             #[cfg(feature = "http")]
-            Due::Head | Due::Idle | Due::Reply | Due::Rate | Due::Output => self.http_overdue(key, due),
+            _ if matches!(conn.proto, conn::Proto::Client(_)) => self.client_overdue(key, due),
+            #[cfg(feature = "http")]
+            Due::Head | Due::Idle | Due::Reply | Due::Rate | Due::Output | Due::Response | Due::Continue => {
+                self.http_overdue(key, due);
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What handlers and owners do to connections.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -232,12 +233,19 @@ impl<S> Net<'_, S> {
 
     /// What is known of a connection. Costs a system call for the local address.
     pub fn info(&self, id: ConnId) -> Option<ConnInfo> {
-        self.core.conns.get(id.0).map(|conn| ConnInfo::of(id, conn, self.core.now))
+        self.core.conns.get(id.0).map(|conn| ConnInfo::of(id, conn, conn.local_addr(), self.core.now))
     }
 
-    /// Every connection, listener and socket, as they are now.
+    /// Every connection, listener and socket, as they are now. Costs a system call for the local address of each, but for
+    /// what was accepted by a listener on a single address.
     pub fn connections(&self) -> Vec<ConnInfo> {
-        self.core.conns.iter().map(|(key, conn)| ConnInfo::of(ConnId(key), conn, self.core.now)).collect()
+        let mut single: HashMap<ConnId, Option<Address>> = HashMap::new();
+        let info = |(key, conn): (Key, &Conn)| {
+            let same =
+                conn.listener.and_then(|id| single.entry(id).or_insert_with(|| self.core.single_addr(id.0)).clone());
+            ConnInfo::of(ConnId(key), conn, same.or_else(|| conn.local_addr()), self.core.now)
+        };
+        self.core.conns.iter().map(info).collect()
     }
 
     /// How many connections, listeners and sockets there are.
@@ -278,11 +286,18 @@ impl<S> Core<S> {
             (Io::Connecting(connecting), _) if connecting.is_udp() => Carrier::Datagrams,
             (Io::Stream(_) | Io::Connecting(_), Proto::Raw) => Carrier::Stream,
             #[cfg(feature = "http")]
-            (Io::Stream(_) | Io::Connecting(_), Proto::Http(_)) => Carrier::Protocol,
+            (Io::Stream(_) | Io::Connecting(_), Proto::Http(_) | Proto::Client(_)) => Carrier::Protocol,
             #[cfg(feature = "sntp")]
             (Io::Stream(_), Proto::Sntp(_)) => Carrier::None,
             (Io::Listener(_) | Io::None, _) => Carrier::None,
         }
+    }
+
+    /// The address of a listener that can be no other for what it accepts. One that was made elsewhere may be set up to
+    /// accept for others.
+    fn single_addr(&self, listener: Key) -> Option<Address> {
+        let conn = self.conns.get(listener).filter(|conn| !conn.flags.has(Flags::TAKEN_OVER))?;
+        conn.local_addr().filter(|local| local.ip().is_none_or(|ip| !ip.is_unspecified()))
     }
 
     /// Opens the socket that the options ask for.

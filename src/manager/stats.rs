@@ -30,6 +30,12 @@ pub struct Stats {
     pub http_refused: u64,
     /// HTTP requests that a handler left without an answer or a promise of one: answered 500.
     pub http_unanswered: u64,
+    /// HTTP responses that came whole to this client.
+    pub http_responses: u64,
+    /// HTTP responses that broke the protocol's rules or a limit, or were cut short.
+    pub http_bad_responses: u64,
+    /// HTTP requests of this client refused because too many waited on their connection.
+    pub http_queues_full: u64,
     /// Datagrams received.
     pub datagrams_in: u64,
     /// Datagrams sent.
@@ -78,6 +84,7 @@ impl Stats {
             | CloseReason::Local
             | CloseReason::Failed(_)
             | CloseReason::Peer
+            | CloseReason::Refused { .. }
             | CloseReason::Protocol(_)
             | CloseReason::HandlerPanicked
             | CloseReason::Stopped => {}

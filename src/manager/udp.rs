@@ -77,7 +77,7 @@ impl<S> Core<S> {
                             arrived = self.clock.now();
                         }
                         #[cfg(feature = "http")]
-                        Proto::Http(_) => {}
+                        Proto::Http(_) | Proto::Client(_) => {}
                         Proto::Raw => dispatch::call(state, self, key, Event::Datagram { from, data: &scratch[..n] }),
                     }
                 }

@@ -227,6 +227,16 @@ impl Url {
         &self.path
     }
 
+    /// The same place with another path, which is checked as in a URL.
+    #[cfg(feature = "http")]
+    pub(crate) fn with_path(&self, path: &str) -> Result<Self> {
+        let path = path.split_once('#').map_or(path, |(path, _)| path);
+        if path.bytes().all(|b| b.is_ascii_graphic()) {
+            return Ok(Self { path: path.into(), ..self.clone() });
+        }
+        Err(bad_url(redacted(path), "its path has a space or a character outside of ASCII; write them percent-encoded"))
+    }
+
     /// The path of the Unix socket, decoded.
     pub fn unix_path(&self) -> Option<&Path> {
         match &self.host {

@@ -2,5 +2,7 @@
 
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 #[cfg(feature = "sntp")]
 pub mod sntp;

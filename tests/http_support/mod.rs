@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part of it")]
 
+pub(crate) mod script;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -54,6 +56,10 @@ pub(crate) fn describe(ev: &Event<'_>) -> String {
         Event::HttpBody(bytes) => format!("HttpBody {}", String::from_utf8_lossy(bytes)),
         Event::HttpRequest(request) => {
             format!("HttpRequest {} {}", request.target(), String::from_utf8_lossy(request.body()))
+        }
+        Event::HttpResponseHead(response) => format!("HttpResponseHead {}", response.status()),
+        Event::HttpResponse(response) => {
+            format!("HttpResponse {} {}", response.status(), String::from_utf8_lossy(response.body()))
         }
         Event::Wakeup(bytes) => format!("Wakeup {}", String::from_utf8_lossy(bytes)),
         Event::Closed(reason) => format!("Closed: {reason}"),
@@ -188,6 +194,11 @@ impl Client {
     /// Sends no more.
     pub(crate) fn shut(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// Resets the connection.
+    pub(crate) fn cut_off(self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     /// Takes what has come.

@@ -5,6 +5,7 @@
 
 #![cfg(feature = "sim")]
 
+mod client;
 mod connect;
 mod deadlines;
 mod found;

@@ -213,8 +213,8 @@ fn the_wall_clock_follows_the_majority_and_never_runs_backwards() {
         // Time that passes while a call lasts is passed on to nobody's clock in the middle of a turn.
         faults.call_time = Duration::ZERO..Duration::ZERO;
         sim.set_faults(faults);
-        let count = *rng.pick(&[1, 3, 4, 5]);
-        let liars = rng.below((count + 1) / 2);
+        let count = *rng.pick(&[1usize, 3, 4, 5]);
+        let liars = rng.below(count.div_ceil(2));
         let mut servers = Vec::new();
         let mut urls = Vec::new();
         for n in 0..count {

@@ -2,23 +2,39 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub mod client;
 pub mod histogram;
 pub mod procfs;
 
 /// The body that every server answers with at `/`.
 pub const BODY: &str = "Hello, World!";
 
+/// The data of the event that the servers of sse.sh send.
+pub const EVENT: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+
+/// How often they do.
+pub const EVENT_EVERY: Duration = Duration::from_millis(20);
+
 /// The address in the only argument of a server program.
 ///
 /// Fails with a usage text when there is no argument, more than one, or one that is not `IP:PORT`.
 pub fn addr_argument() -> io::Result<SocketAddr> {
+    match arguments()? {
+        (addr, None) => Ok(addr),
+        (_, Some(_)) => Err(io::Error::new(io::ErrorKind::InvalidInput, "this server has no files")),
+    }
+}
+
+/// The address, and the folder of the files to serve, if there is a second argument.
+pub fn arguments() -> io::Result<(SocketAddr, Option<String>)> {
     let mut args = std::env::args().skip(1);
-    match (args.next().map(|a| a.parse()), args.next()) {
-        (Some(Ok(addr)), None) => Ok(addr),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "usage: SERVER IP:PORT")),
+    match (args.next().map(|a| a.parse()), args.next(), args.next()) {
+        (Some(Ok(addr)), folder, None) => Ok((addr, folder)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "usage: SERVER IP:PORT [FOLDER]")),
     }
 }
 

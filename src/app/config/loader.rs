@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEYS, Key, key};
+use super::keys::{KEYS, key};
+use super::slot::{Key, Slot};
 use super::suggest::nearest;
 use super::value::{Problem, Raw, Value, quoted, show_text, type_of};
 use super::{Config, Level};
@@ -32,6 +33,8 @@ pub enum Origin {
     File {
         /// The line, from 1.
         line: usize,
+        /// Of a list: the line of each item.
+        items: Vec<usize>,
     },
     /// That environment variable.
     Variable(String),
@@ -126,9 +129,9 @@ impl Loader {
     pub fn flag(&mut self, flag: &'static str, path: &'static str, values: &[String]) {
         let result = match key(path) {
             Some(key) => self.set(key, Value::Texts(values), Path::new(""), Origin::Flag(flag)),
-            None => Err(format!("there is no key {path}").into()),
+            None => Err(vec![format!("there is no key {path}").into()]),
         };
-        if let Err(problem) = result {
+        for problem in result.err().into_iter().flatten() {
             self.problems.push(format!("{flag}: {}", problem.what));
         }
     }
@@ -159,15 +162,17 @@ impl Loader {
             }
             return Err(match nearest(&path, KEYS.iter().map(|key| key.path)) {
                 Some(near) => format!("unknown key; did you mean {}?", variable_of(near)),
-                None => "unknown key; `vansire check` lists all".into(),
+                None => "unknown key; `vansire check --effective` lists all".into(),
             });
         };
         let value = value.to_str().ok_or("the value is not UTF-8 text")?;
-        self.set(key, Value::Text(value), Path::new(""), Origin::Variable(name.into())).map_err(|problem| problem.what)
+        let result = self.set(key, Value::Text(value), Path::new(""), Origin::Variable(name.into()));
+        // A variable is one line: its first problem is enough.
+        result.map_err(|problems| problems.into_iter().next().map_or_else(String::new, |problem| problem.what))
     }
 
-    fn set(&mut self, key: &'static Key, value: Value<'_>, base: &Path, origin: Origin) -> Result<(), Problem> {
-        (key.set)(&mut self.config, &Raw { value, base })?;
+    fn set(&mut self, key: &Key<Config>, value: Value<'_>, base: &Path, origin: Origin) -> Result<(), Vec<Problem>> {
+        (key.slot)(&mut self.config).set(&Raw { value, base })?;
         self.set_origin(key.path, origin);
         Ok(())
     }
@@ -190,53 +195,20 @@ impl Loaded {
         self.file.as_deref()
     }
 
-    /// Looks at what the values name on this machine; answers what is missing.
-    pub fn verify(&self) -> Result<(), Problems> {
-        let mut problems = Problems::default();
-        if let Some(root) = &self.config.http.root {
-            let why = match std::fs::metadata(root) {
-                Ok(found) if found.is_dir() => None,
-                Ok(_) => Some("is not a folder".to_string()),
-                Err(e) => Some(format!("cannot be served: {e}")),
-            };
-            if let Some(why) = why {
-                let origin = self.shown_origin(self.origin("http.root").unwrap_or(&Origin::Default));
-                problems.push(format!("{origin}: http.root: {} {why}", one_line(&root.to_string_lossy())));
-            }
-        }
-        if problems.lines.is_empty() { Ok(()) } else { Err(problems) }
-    }
-
-    fn shown_origin(&self, origin: &Origin) -> String {
-        match origin {
+    /// Who set the value of that key; of a list, who set that item of it.
+    pub(super) fn shown_origin(&self, path: &str, item: usize) -> String {
+        match self.origin(path).unwrap_or(&Origin::Default) {
             Origin::Default => "default".into(),
-            Origin::File { line } => match &self.file {
-                Some(file) => format!("{}:{line}", one_line(&file.to_string_lossy())),
-                None => format!("line {line}"),
-            },
+            Origin::File { line, items } => {
+                let line = items.get(item).unwrap_or(line);
+                match &self.file {
+                    Some(file) => format!("{}:{line}", one_line(&file.to_string_lossy())),
+                    None => format!("line {line}"),
+                }
+            }
             Origin::Variable(name) => name.clone(),
             Origin::Flag(flag) => (*flag).into(),
         }
-    }
-}
-
-/// The whole configuration as a TOML file: every key with what it does, its value and who set it.
-impl fmt::Display for Loaded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut table = "";
-        for (key, origin) in KEYS.iter().zip(&self.origins) {
-            let (parent, leaf) = split(key.path);
-            if parent != table {
-                writeln!(f, "\n[{parent}]")?;
-                table = parent;
-            }
-            writeln!(f, "# {}", key.help)?;
-            match (key.show)(&self.config) {
-                Some(value) => writeln!(f, "{leaf} = {value}  # {}", self.shown_origin(origin))?,
-                None => writeln!(f, "# {leaf} is not set")?,
-            }
-        }
-        Ok(())
     }
 }
 
@@ -251,7 +223,7 @@ impl Problems {
         Self { lines: vec![line.into()], left_out: 0 }
     }
 
-    fn push(&mut self, line: String) {
+    pub(super) fn push(&mut self, line: String) {
         if self.lines.len() < SHOWN { self.lines.push(line) } else { self.left_out += 1 }
     }
 }
@@ -297,12 +269,19 @@ impl FileReader<'_> {
         }
     }
 
-    fn value(&mut self, key: &'static Key, value: &Spanned<DeValue<'_>>) {
-        let line = Place::at(self.text, value.span().start).line;
-        let result = self.loader.set(key, Value::Toml(value.get_ref()), self.base, Origin::File { line });
-        if let Err(Problem { at, what }) = result {
+    fn value(&mut self, key: &Key<Config>, value: &Spanned<DeValue<'_>>) {
+        let line = |span: Range<usize>| Place::at(self.text, span.start).line;
+        let is_list = matches!((key.slot)(&mut self.loader.config), Slot::List(_));
+        let items = match value.get_ref() {
+            DeValue::Array(items) if is_list => items.iter().map(|item| line(item.span())).collect(),
+            _ => Vec::new(),
+        };
+        let origin = Origin::File { line: line(value.span()), items };
+        let result = self.loader.set(key, Value::Toml(value.get_ref()), self.base, origin);
+        for Problem { at, below, what } in result.err().into_iter().flatten() {
             let Range { start, .. } = at.unwrap_or_else(|| value.span());
-            self.found.push((start, format!("{}: {what}", key.path)));
+            let dot = if below.is_empty() { "" } else { "." };
+            self.found.push((start, format!("{}{dot}{below}: {what}", key.path)));
         }
     }
 }
@@ -344,6 +323,17 @@ fn unknown(parent: &str, name: &str) -> String {
     if let Some(elsewhere) = KEYS.iter().find(|key| split(key.path).1 == name) {
         return format!("unknown key {shown}; did you mean `{}`?", elsewhere.path);
     }
+    let mut config = Config::default();
+    for list in &KEYS {
+        if let Slot::List(items) = (list.slot)(&mut config)
+            && items.fields().iter().any(|field| field.name == name)
+        {
+            return format!("unknown key {shown}; did you mean `{name}` in [[{}]]?", list.path);
+        }
+    }
+    if let Some((_, why)) = NOT_YET.iter().find(|(words, _)| words.contains(&name)) {
+        return format!("unknown key {shown}: {why}");
+    }
     let place = if parent.is_empty() { "here".into() } else { format!("in [{parent}]") };
     format!("unknown key {shown}; known {place}: {}", siblings.join(", "))
 }
@@ -358,7 +348,7 @@ fn is_table(path: &str) -> bool {
     KEYS.iter().any(|key| key.path.strip_prefix(path).is_some_and(|below| below.starts_with('.')))
 }
 
-fn split(path: &str) -> (&str, &str) {
+pub(super) fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('.').unwrap_or(("", path))
 }
 
@@ -376,11 +366,20 @@ fn variable_of(path: &str) -> String {
     format!("{PREFIX}{}", path.to_ascii_uppercase().replace('.', "__"))
 }
 
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 const PREFIX: &str = "VANSIRE__";
+
+/// Keys that people will look for and that are none yet: an answer is better than a list.
+const NOT_YET: &[(&[&str], &str)] = &[
+    (
+        &["tls", "cert", "certificate", "cert_file", "certfile", "key", "key_file", "keyfile", "ca", "cafile"],
+        "this version has no TLS; listen on http, behind a proxy that speaks it",
+    ),
+    (&["mqtt", "websocket", "ws", "sntp", "dns"], "this version is an HTTP server only"),
+];
 
 /// Problems that are shown; the rest is counted.
 const SHOWN: usize = 25;
@@ -391,8 +390,10 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::{Api, FolderConfig, HttpConfig, ListenConfig, LogConfig, Output, RedirectConfig};
     use super::*;
     use crate::app::access::Format;
+    use crate::options::Limits;
 
     fn load(text: &str) -> Result<Loaded, Problems> {
         let mut loader = Loader::new();
@@ -407,47 +408,134 @@ mod tests {
     const FULL: &str = "\
 shutdown_timeout = 3
 [http]
-listen = [\"http://127.0.0.1:1\", 'http://[::1]:2']
+api = 'all'
+[[http.listen]]
+url = \"http://127.0.0.1:1\"
+access = 'off'
+[[http.listen]]
+url = 'http+unix:/run/v.sock'
+mode = 0o660
+[[http.static]]
 root = \"www\"
-index = \"home.html\"
+index = [\"home.html\", 'index.html']
+listing = true
+precompressed = true
+not_found = '404.html'
+headers = { Cache-Control = 'no-cache', X-A = \"\\\"b\\\"\" }
+types.wasm = 'application/wasm'
+[[http.static]]
+prefix = '/docs/'
+root = '/usr/share/doc'
+[[http.redirect]]
+from = '/old/*'
+to = '/new/*'
+status = 308
 [http.limits]
 head_max = \"8 KiB\"
 headers_max = 32
 target_max = 4096
 body_max = 1_000
 requests_max = 100
-rate_floor = 0
 head_timeout = \"500ms\"
 idle_timeout = \"1m 15s\"
+reply_timeout = 30
+rate_floor = 0
+rate_grace = '1s'
 [log]
-level = \"Debug\"
+level = \"DEBUG\"
 access = \"json\"
+access_to = 'access.log'
 [limits]
-connections_max = 0x10
+connections_max = 16
+accepts_per_turn = 8
+write_low = 1
+write_high = 2
+write_max = '1 MiB'
+linger_timeout = 0
 ";
 
     #[test]
-    fn every_key_can_be_set_in_a_file() {
+    fn every_key_is_read() {
         let loaded = load(FULL).expect("no problem");
-        let config = &loaded.config;
-        assert_eq!(config.shutdown_timeout, Duration::from_secs(3));
-        assert_eq!(config.http.listen, ["http://127.0.0.1:1", "http://[::1]:2"]);
-        // A relative path starts at the folder of the file, wherever the program is started.
-        assert_eq!(config.http.root.as_deref(), Some(Path::new("/etc/www")));
-        assert_eq!(config.http.index, "home.html");
-        assert_eq!(config.http.limits.head_max, 8192);
-        assert_eq!(config.http.limits.headers_max, 32);
-        assert_eq!(config.http.limits.target_max, 4096);
-        assert_eq!(config.http.limits.body_max, 1000);
-        assert_eq!(config.http.limits.requests_max, Some(100));
-        assert_eq!(config.http.limits.rate_floor, 0);
-        assert_eq!(config.http.limits.head_timeout, Duration::from_millis(500));
-        assert_eq!(config.http.limits.idle_timeout, Duration::from_secs(75));
-        assert_eq!(config.log.level, Level::Debug);
-        assert_eq!(config.log.access, Format::Json);
-        assert_eq!(config.limits.connections_max, 16);
+        let expected = Config {
+            http: HttpConfig {
+                api: Api::All,
+                listen: vec![
+                    ListenConfig { url: "http://127.0.0.1:1".into(), mode: None, access: Some(Format::Off) },
+                    ListenConfig { url: "http+unix:/run/v.sock".into(), mode: Some(0o660), access: None },
+                ],
+                folders: vec![
+                    FolderConfig {
+                        prefix: "/".into(),
+                        // A relative path starts at the folder of the file, wherever the program is started.
+                        root: "/etc/www".into(),
+                        index: vec!["home.html".into(), "index.html".into()],
+                        listing: true,
+                        precompressed: true,
+                        not_found: "404.html".into(),
+                        headers: vec![("Cache-Control".into(), "no-cache".into()), ("X-A".into(), "\"b\"".into())],
+                        types: vec![("wasm".into(), "application/wasm".into())],
+                    },
+                    FolderConfig { prefix: "/docs/".into(), root: "/usr/share/doc".into(), ..FolderConfig::default() },
+                ],
+                redirects: vec![RedirectConfig { from: "/old/*".into(), to: "/new/*".into(), status: 308 }],
+            },
+            log: LogConfig {
+                level: Level::Debug,
+                access: Format::Json,
+                access_to: Output::File("/etc/access.log".into()),
+            },
+            limits: Limits::new()
+                .drain_timeout(Duration::from_secs(3))
+                .head_max(8192)
+                .headers_max(32)
+                .target_max(4096)
+                .body_max(1000)
+                .requests_max(Some(100))
+                .head_timeout(Duration::from_millis(500))
+                .idle_timeout(Duration::from_secs(75))
+                .reply_timeout(Duration::from_secs(30))
+                .rate_floor(0)
+                .rate_grace(Duration::from_secs(1))
+                .connections_max(16)
+                .accepts_per_turn(8)
+                .write_low(1)
+                .write_high(2)
+                .write_max(1 << 20)
+                .linger_timeout(Duration::ZERO),
+        };
+        assert_eq!(loaded.config, expected);
         for key in &KEYS {
             assert!(matches!(loaded.origin(key.path), Some(Origin::File { .. })), "{} is not in FULL", key.path);
+        }
+        let lines = |path| match loaded.origin(path) {
+            Some(Origin::File { items, .. }) => items.clone(),
+            other => panic!("{path}: {other:?}"),
+        };
+        assert_eq!((lines("http.listen"), lines("http.static")), (vec![4, 7], vec![10, 18]));
+    }
+
+    #[test]
+    fn a_text_stands_for_the_item_that_needs_no_more() {
+        for text in [
+            "http.listen = 'http://127.0.0.1:1'\nhttp.static = 'www'",
+            "http.listen = ['http://127.0.0.1:1']\nhttp.static = ['www']",
+            "http.listen = [{ url = 'http://127.0.0.1:1' }]\n[[http.static]]\nroot = 'www'",
+            "\u{feff}[[http.listen]]\r\nurl = 'http://127.0.0.1:1'\r\n[http]\r\nstatic = 'www'\r\n",
+        ] {
+            let Ok(loaded) = load(text) else {
+                // TOML opens no table twice; the way to write it is the first.
+                assert!(text.contains("[http]"), "{text}");
+                continue;
+            };
+            assert_eq!(
+                loaded.config.http.listen,
+                [ListenConfig { url: "http://127.0.0.1:1".into(), ..ListenConfig::default() }]
+            );
+            assert_eq!(
+                loaded.config.http.folders,
+                [FolderConfig { root: "/etc/www".into(), ..FolderConfig::default() }]
+            );
         }
     }
 
@@ -477,8 +565,64 @@ connections_max = 0x10
                 &["2:1: unknown key `http.limits.max_head`; did you mean `http.limits.head_max`?"],
             ),
             ("wrong table", "listen = []", &["1:1: unknown key `listen`; did you mean `http.listen`?"]),
-            ("far", "mqtt = 1", &["1:1: unknown key `mqtt`; known here: shutdown_timeout, http, log, limits"]),
-            ("far in a table", "[log]\nfile = 'x'", &["2:1: unknown key `log.file`; known in [log]: level, access"]),
+            ("far", "zebra = 1", &["1:1: unknown key `zebra`; known here: shutdown_timeout, http, log, limits"]),
+            ("not yet", "mqtt = 1", &["1:1: unknown key `mqtt`: this version is an HTTP server only"]),
+            (
+                "far in a table",
+                "[log]\nfile = 'x'",
+                &["2:1: unknown key `log.file`; known in [log]: level, access, access_to"],
+            ),
+            (
+                "a field outside its list",
+                "[http]\nroot = 'www'",
+                &["2:1: unknown key `http.root`; did you mean `root` in [[http.static]]?"],
+            ),
+            (
+                "TLS",
+                "[http.tls]\ncert = 'x'",
+                &[
+                    "1:7: unknown key `http.tls`: this version has no TLS; listen on http, behind a proxy that speaks it",
+                ],
+            ),
+            (
+                "TLS, without its key",
+                "http.listen = 'https://:443'",
+                &[
+                    "1:15: http.listen: bad URL `https://:443/`: this version has no TLS; listen on http, behind a proxy that speaks it",
+                ],
+            ),
+            (
+                "every field of an item",
+                "[[http.static]]\nrot = 'x'\nlisting = 'yes'\n[[http.static]]\nroot = ''\nprefix = 'docs'\nheaders = { a = 1 }",
+                &[
+                    "1:1: http.static: `root` is missing",
+                    "2:1: http.static: unknown key `rot`; did you mean `root`?",
+                    "3:11: http.static.listing: expected true or false, got a string",
+                    "5:8: http.static.root: the text is empty",
+                    "6:10: http.static.prefix: `docs` is not a prefix: write a path that begins and ends with a slash, such as /docs/",
+                    "7:17: http.static.headers: expected a string, got an integer",
+                ],
+            ),
+            (
+                "fields that do not go together",
+                "[[http.redirect]]\nfrom = '/a'\nto = '/b'\nstatus = 303\n[[http.redirect]]\nto = '//evil'\nfrom = '/x'\n\
+                 [[http.listen]]\nurl = 'http://:1'\nmode = '0660'",
+                &[
+                    "4:10: http.redirect.status: 303 is none of 301, 302, 307, 308",
+                    "6:6: http.redirect.to: expected a path that begins with one slash, or a URL that begins with http:// or https://",
+                    "10:8: http.listen.mode: only the path of a Unix socket has permission bits",
+                ],
+            ),
+            (
+                "a decimal mode",
+                "http.listen = [{ url = 'http+unix:/x', mode = 660 }]",
+                &["1:47: http.listen.mode: expected permission bits (\"0660\", or 0o660), got an integer"],
+            ),
+            (
+                "one table for a list",
+                "[http.redirect]\nfrom = '/a'",
+                &["1:1: http.redirect: expected a list of tables, each begun by its name in [[ ]], got a table"],
+            ),
             (
                 "a quoted dot",
                 "'http.listen' = 1",
@@ -489,12 +633,12 @@ connections_max = 0x10
             (
                 "a value expected",
                 "[http.listen]\na = 1",
-                &["1:1: http.listen: expected a string or a list of strings, got a table"],
+                &["1:1: http.listen: expected a list of tables, each begun by its name in [[ ]], got a table"],
             ),
             (
                 "an item of a list",
                 "[http]\nlisten = [\n 'http://127.0.0.1:1',\n 7]",
-                &["4:2: http.listen: expected a string, got an integer"],
+                &["4:2: http.listen: expected a string or a table, got an integer"],
             ),
             (
                 "a bad URL",
@@ -508,7 +652,7 @@ connections_max = 0x10
             (
                 "out of range",
                 "[http.limits]\nhead_max = '1 GiB'",
-                &["2:12: http.limits.head_max: 1 GiB is not from 256 B to 1 MiB"],
+                &["2:12: http.limits.head_max: 1 GiB is not from 256 B to 64 KiB"],
             ),
             (
                 "huge",
@@ -520,25 +664,29 @@ connections_max = 0x10
                 "shutdown_timeout = 1.5",
                 &["1:20: shutdown_timeout: expected a time (\"10s\", or a number of seconds), got a float"],
             ),
-            ("a word", "log.access = 'combined'", &["1:14: log.access: `combined` is none of off, common, json"]),
+            ("a word", "log.access = 'apache'", &["1:14: log.access: `apache` is none of off, common, combined, json"]),
             (
                 "a bool",
                 "log.access = false",
-                &["1:14: log.access: expected one of the strings off, common, json, got a boolean"],
+                &["1:14: log.access: expected one of the strings off, common, combined, json, got a boolean"],
             ),
-            ("not a file name", "http.index = '../x'", &["1:14: http.index: `../x` is not the name of a file"]),
+            (
+                "not a file name",
+                "http.static = [{ root = '/', index = '../x' }]",
+                &["1:38: http.static.index: `../x` is not the name of a file"],
+            ),
             (
                 "columns are characters",
                 "log = { 'é' = 1 }",
-                &["1:9: unknown key `log.é`; known in [log]: level, access"],
+                &["1:9: unknown key `log.é`; known in [log]: level, access, access_to"],
             ),
             (
                 "all are told, in the order of the file",
-                "zz = 1\n[http]\nroot = 3\nlisten = 4\n[log]\nlevel = 'loud'\n",
+                "zz = 1\n[http]\napi = 3\nlisten = 4\n[log]\nlevel = 'loud'\n",
                 &[
                     "1:1: unknown key `zz`; known here: shutdown_timeout, http, log, limits",
-                    "3:8: http.root: expected a string, got an integer",
-                    "4:10: http.listen: expected a string or a list of strings, got an integer",
+                    "3:7: http.api: expected one of the strings off, local, all, got an integer",
+                    "4:10: http.listen: expected a list of tables, each begun by its name in [[ ]], got an integer",
                     "6:9: log.level: `loud` is none of error, warn, info, debug, trace",
                 ],
             ),
@@ -554,7 +702,7 @@ connections_max = 0x10
     fn broken_toml_is_told_with_its_place() {
         for (name, text, place) in [
             ("no value", "a = 1\nb =\n", "2:4"),
-            ("open string", "http.index = \"x\n", "1:1"),
+            ("open string", "http.api = \"x\n", "1:1"),
             ("twice", "[log]\nlevel = 'info'\nlevel = 'warn'\n", "3:1"),
         ] {
             let told = load(text).expect_err(name).to_string();
@@ -578,26 +726,30 @@ connections_max = 0x10
     #[test]
     fn the_environment_goes_over_the_file_and_a_flag_over_both() {
         let mut loader = Loader::new();
-        loader.file(Path::new("v.toml"), b"http.listen = 'http://127.0.0.1:1'\nlog.level = 'warn'\nhttp.index = 'i'");
+        loader.file(Path::new("v.toml"), b"http.listen = 'http://127.0.0.1:1'\nlog.level = 'warn'\nhttp.api = 'off'");
         loader.environment(variables(&[
             ("VANSIRE__HTTP__LISTEN", "http://127.0.0.2:1, http://127.0.0.2:2"),
-            ("VANSIRE__HTTP__ROOT", "www"),
+            ("VANSIRE__HTTP__STATIC", "www"),
             ("VANSIRE__HTTP__LIMITS__HEAD_MAX", "4 KiB"),
             ("VANSIRE_CONFIG", "elsewhere"),
             ("PATH", "/bin"),
         ]));
-        loader.flag("--root", "http.root", &["site".into()]);
+        loader.flag("--root", "http.static", &["site".into()]);
         loader.louder(2);
         let loaded = loader.finish().expect("no problem");
-        assert_eq!(loaded.config.http.listen, ["http://127.0.0.2:1", "http://127.0.0.2:2"]);
-        assert_eq!(loaded.config.http.root.as_deref(), Some(Path::new("site")));
-        assert_eq!(loaded.config.http.limits.head_max, 4096);
+        let urls: Vec<&str> = loaded.config.http.listen.iter().map(|listen| listen.url.as_str()).collect();
+        assert_eq!(urls, ["http://127.0.0.2:1", "http://127.0.0.2:2"]);
+        let site = std::path::absolute("site").expect("a path");
+        assert_eq!(loaded.config.http.folders, [FolderConfig { root: site.clone(), ..FolderConfig::default() }]);
+        assert_eq!(loaded.config.limits.head_max, 4096);
         assert_eq!(loaded.config.log.level, Level::Debug);
         let printed = loaded.to_string();
         for line in [
-            "listen = [\"http://127.0.0.2:1\", \"http://127.0.0.2:2\"]  # VANSIRE__HTTP__LISTEN",
-            "root = \"site\"  # --root",
-            "index = \"i\"  # v.toml:3",
+            "[[http.listen]]  # VANSIRE__HTTP__LISTEN",
+            "url = \"http://127.0.0.2:2\"",
+            "[[http.static]]  # --root",
+            &format!("root = {}", show_text(&site.to_string_lossy())),
+            "api = \"off\"  # v.toml:3",
             "level = \"debug\"  # -v",
             "shutdown_timeout = \"10s\"  # default",
             "# requests_max is not set",
@@ -613,7 +765,8 @@ connections_max = 0x10
             ("VANSIRE__HTTP__LISTEN", "mqtt://127.0.0.1"),
             ("VANSIRE__HTP__LISTEN", "http://x"),
             ("VANSIRE__HTTP", "x"),
-            ("VANSIRE__HTTP__ROOT", ""),
+            ("VANSIRE__HTTP__STATIC", ""),
+            ("VANSIRE__HTTP__REDIRECT", "/a"),
             ("VANSIRE__SOMETHING", "x"),
             ("VANSIRE__", "x"),
         ]));
@@ -622,12 +775,13 @@ connections_max = 0x10
         assert_eq!(
             told.lines().collect::<Vec<_>>(),
             [
-                "VANSIRE__: unknown key; `vansire check` lists all",
+                "VANSIRE__: unknown key; `vansire check --effective` lists all",
                 "VANSIRE__HTP__LISTEN: unknown key; did you mean VANSIRE__HTTP__LISTEN?",
-                "VANSIRE__HTTP: names a table; VANSIRE__HTTP__LISTEN sets a value in it",
+                "VANSIRE__HTTP: names a table; VANSIRE__HTTP__API sets a value in it",
                 "VANSIRE__HTTP__LISTEN: bad URL `mqtt://127.0.0.1:1883/`: this version listens on http only",
-                "VANSIRE__HTTP__ROOT: the text is empty",
-                "VANSIRE__SOMETHING: unknown key; `vansire check` lists all",
+                "VANSIRE__HTTP__REDIRECT: it takes tables: write it in a file",
+                "VANSIRE__HTTP__STATIC: the text is empty",
+                "VANSIRE__SOMETHING: unknown key; `vansire check --effective` lists all",
                 "--http: bad URL `8080`: it has no scheme; write for example tcp://127.0.0.1:9000 or http://127.0.0.1:8080",
             ]
         );
@@ -638,13 +792,6 @@ connections_max = 0x10
         for key in &KEYS {
             assert_eq!(path_of(&variable_of(key.path)), key.path);
         }
-    }
-
-    #[test]
-    fn a_root_that_is_no_folder_is_told_with_its_origin() {
-        let loaded = load("[http]\nroot = '/nowhere/at/all'").expect("no problem of the text");
-        let told = loaded.verify().unwrap_err().to_string();
-        assert!(told.starts_with("/etc/vansire.toml:2: http.root: /nowhere/at/all cannot be served: "), "{told}");
     }
 
     fn told_or_loaded(bytes: &[u8]) -> Result<(), TestCaseError> {

@@ -7,18 +7,24 @@ use std::time::Duration;
 
 use toml::de::{DeInteger, DeValue};
 
+use super::Output;
+use super::slot::{STDERR, STDOUT};
+
+/// From the least to the most that is taken.
+pub(super) type Allowed<T> = RangeInclusive<T>;
+
 /// A value before it is checked.
 #[derive(Clone, Copy)]
-pub struct Raw<'a> {
+pub(super) struct Raw<'a> {
     /// What was written.
-    pub value: Value<'a>,
+    pub(super) value: Value<'a>,
     /// The folder that a relative path starts from: that of the file which names it, or the working directory.
-    pub base: &'a Path,
+    pub(super) base: &'a Path,
 }
 
 /// What was written, by where it was written.
 #[derive(Clone, Copy)]
-pub enum Value<'a> {
+pub(super) enum Value<'a> {
     /// In a file: it has a type.
     Toml(&'a DeValue<'a>),
     /// In an environment variable, where a comma parts the items of a list.
@@ -29,16 +35,18 @@ pub enum Value<'a> {
 
 /// Why a value cannot be taken.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Problem {
+pub(super) struct Problem {
     /// The bytes of the file at fault, where they are fewer than the whole value.
-    pub at: Option<Range<usize>>,
+    pub(super) at: Option<Range<usize>>,
+    /// The field of an item that it is about; empty: the key itself.
+    pub(super) below: &'static str,
     /// The problem, as a sentence that follows the name of the key.
-    pub what: String,
+    pub(super) what: String,
 }
 
 impl From<String> for Problem {
     fn from(what: String) -> Self {
-        Self { at: None, what }
+        Self { at: None, below: "", what }
     }
 }
 
@@ -83,17 +91,19 @@ impl<'a> Raw<'a> {
         if all.is_empty() { Err("the list is empty".to_string().into()) } else { Ok(all) }
     }
 
-    /// A path; a relative one starts at [`Raw::base`].
+    /// A path, made absolute; a relative one starts at [`Raw::base`].
     pub(super) fn path(&self) -> Result<PathBuf, Problem> {
         let text = self.text()?;
         if text.contains('\0') {
             return Err("a path cannot hold a NUL".to_string().into());
         }
-        Ok(self.base.join(text))
+        let path = self.base.join(text);
+        // What is printed has to mean the same wherever it is read back from.
+        Ok(std::path::absolute(&path).unwrap_or(path))
     }
 
     /// A whole number.
-    pub(super) fn count(&self, allowed: RangeInclusive<u64>) -> Result<u64, Problem> {
+    pub(super) fn count(&self, allowed: Allowed<u64>) -> Result<u64, Problem> {
         let number = match self.value {
             Value::Toml(DeValue::Integer(number)) => integer(number)?,
             Value::Toml(other) => return Err(expected("a whole number", other)),
@@ -106,7 +116,7 @@ impl<'a> Raw<'a> {
     }
 
     /// A size in bytes: an integer, or a text such as `16 KiB`.
-    pub(super) fn size(&self, allowed: RangeInclusive<u64>) -> Result<u64, Problem> {
+    pub(super) fn size(&self, allowed: Allowed<u64>) -> Result<u64, Problem> {
         let number = match self.value {
             Value::Toml(DeValue::Integer(number)) => integer(number)?,
             Value::Toml(DeValue::String(text)) => parse_size(text)?,
@@ -117,7 +127,7 @@ impl<'a> Raw<'a> {
     }
 
     /// A time: an integer of seconds, or a text such as `10s` or `1m 30s`.
-    pub(super) fn duration(&self, allowed: RangeInclusive<Duration>) -> Result<Duration, Problem> {
+    pub(super) fn duration(&self, allowed: Allowed<Duration>) -> Result<Duration, Problem> {
         let time = match self.value {
             Value::Toml(DeValue::Integer(number)) => Duration::from_secs(integer(number)?),
             Value::Toml(DeValue::String(text)) => parse_duration(text)?,
@@ -128,15 +138,64 @@ impl<'a> Raw<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&self, choices: &[(&'static str, T)]) -> Result<T, Problem> {
-        let words = || choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+    pub(super) fn choice(&self, words: &[&'static str]) -> Result<&'static str, Problem> {
         let text = match self.value {
             Value::Toml(DeValue::String(_)) | Value::Text(_) | Value::Texts(_) => self.text()?,
-            Value::Toml(other) => return Err(expected(&format!("one of the strings {}", words()), other)),
+            Value::Toml(other) => return Err(expected(&format!("one of the strings {}", words.join(", ")), other)),
         };
-        match choices.iter().find(|(word, _)| text.eq_ignore_ascii_case(word)) {
-            Some((_, choice)) => Ok(*choice),
-            None => Err(format!("{} is none of {}", quoted(text), words()).into()),
+        let found = words.iter().find(|word| text.eq_ignore_ascii_case(word)).copied();
+        found.ok_or_else(|| format!("{} is none of {}", quoted(text), words.join(", ")).into())
+    }
+
+    /// Yes or no.
+    pub(super) fn switch(&self) -> Result<bool, Problem> {
+        match self.value {
+            Value::Toml(DeValue::Boolean(switch)) => Ok(*switch),
+            Value::Toml(other) => Err(expected("true or false", other)),
+            Value::Text(_) | Value::Texts(_) => Ok(self.choice(&["true", "false"])? == "true"),
+        }
+    }
+
+    /// Permission bits: octal digits in a text, or an octal integer (`0o660`). A decimal one is a slip.
+    pub(super) fn mode(&self) -> Result<u32, Problem> {
+        let digits = match self.value {
+            Value::Toml(DeValue::Integer(number)) if number.radix() == 8 => number.as_str(),
+            Value::Toml(DeValue::String(text)) => text.as_ref(),
+            Value::Toml(other) => return Err(expected("permission bits (\"0660\", or 0o660)", other)),
+            Value::Text(_) | Value::Texts(_) => self.text()?,
+        };
+        // `from_str_radix` takes a sign.
+        let is_octal = digits.bytes().all(|b| b.is_ascii_digit());
+        let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
+        mode.ok_or_else(|| format!("{} is not permission bits from 0000 to 0777", quoted(digits)).into())
+    }
+
+    /// Names and texts.
+    pub(super) fn pairs(
+        &self,
+        check: impl Fn(&str, &str) -> Result<(), String>,
+    ) -> Result<Vec<(String, String)>, Problem> {
+        let table = match self.value {
+            Value::Toml(DeValue::Table(table)) => table,
+            Value::Toml(other) => return Err(expected("a table of texts, such as { name = \"text\" }", other)),
+            Value::Text(_) | Value::Texts(_) => return Err("it takes a table: write it in a file".to_string().into()),
+        };
+        let mut pairs = Vec::new();
+        for (name, value) in table.iter() {
+            let at = |problem: Problem| Problem { at: Some(value.span()), ..problem };
+            let DeValue::String(text) = value.get_ref() else { return Err(at(expected("a string", value.get_ref()))) };
+            check(name.get_ref(), text).map_err(|what| at(what.into()))?;
+            pairs.push((name.get_ref().to_string(), text.to_string()));
+        }
+        Ok(pairs)
+    }
+
+    /// Where lines are written.
+    pub(super) fn output(&self) -> Result<Output, Problem> {
+        match self.text()? {
+            STDOUT => Ok(Output::Stdout),
+            STDERR => Ok(Output::Stderr),
+            _ => self.path().map(Output::File),
         }
     }
 }
@@ -204,7 +263,7 @@ pub(super) fn type_of(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-fn expected(what: &str, got: &DeValue<'_>) -> Problem {
+pub(super) fn expected(what: &str, got: &DeValue<'_>) -> Problem {
     format!("expected {what}, got {}", type_of(got)).into()
 }
 
@@ -220,7 +279,7 @@ fn integer(number: &DeInteger<'_>) -> Result<u64, Problem> {
     u64::from_str_radix(digits, number.radix()).map_err(|_| format!("{} is too large", quoted(digits)).into())
 }
 
-fn within<T: PartialOrd>(value: T, allowed: RangeInclusive<T>, show: impl Fn(T) -> String) -> Result<T, Problem> {
+fn within<T: PartialOrd>(value: T, allowed: Allowed<T>, show: impl Fn(T) -> String) -> Result<T, Problem> {
     if allowed.contains(&value) {
         return Ok(value);
     }
@@ -353,6 +412,24 @@ mod tests {
         for (input, expected) in table {
             let got = text(input).duration(Duration::ZERO..=Duration::MAX).ok();
             assert_eq!(got, expected.map(Duration::from_millis), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn permission_bits_are_octal() {
+        let table: &[(&str, Option<u32>)] = &[
+            ("0660", Some(0o660)),
+            ("660", Some(0o660)),
+            ("0", Some(0)),
+            ("0777", Some(0o777)),
+            ("1777", None),
+            ("0o660", None),
+            ("+660", None),
+            ("689", None),
+            ("rw", None),
+        ];
+        for (input, expected) in table {
+            assert_eq!(text(input).mode().ok(), *expected, "{input:?}");
         }
     }
 

@@ -1,18 +1,18 @@
 //! How long an HTTP connection may take for what it does, and how it ends.
 
 use crate::event::{CloseReason, Deadline};
-use crate::id::Key;
+use crate::id::{ConnId, Key};
 use crate::manager::conn::{Due, Flags};
 use crate::manager::core::Core;
 use crate::proto::http::head::{self, HeaderSpace, Scan};
 use crate::proto::http::{ParseError, encode};
 use crate::time::Moment;
 
-use super::{Phase, head_limits};
+use super::{Phase, ReplyId, head_limits};
 
 /// The system's buffers let go of output in steps of up to some megabytes, so that a slow reader seems to take nothing for
 /// long: it has this many times `Limits::rate_grace`.
-const OUTPUT_WINDOWS: u32 = 6;
+pub(super) const OUTPUT_WINDOWS: u32 = 6;
 
 impl<S> Core<S> {
     /// Ends the connection once its output has left. A peer that goes on reading gets all of it, however long it takes.
@@ -82,7 +82,7 @@ impl<S> Core<S> {
             }
             #[cfg(feature = "sntp")]
             Due::Sntp => return,
-            Due::Nothing | Due::Connect | Due::Retry | Due::Drain | Due::Linger => {
+            Due::Nothing | Due::Connect | Due::Retry | Due::Drain | Due::Linger | Due::Response | Due::Continue => {
                 return self.set_due(key, Due::Nothing, Moment::NEVER);
             }
         };
@@ -94,17 +94,13 @@ impl<S> Core<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         match due {
             Due::Rate | Due::Output => {
-                let windows = if due == Due::Output { OUTPUT_WINDOWS } else { 1 };
-                let window = conn.limits.rate_grace.saturating_mul(windows);
-                let floor = u128::from(conn.limits.rate_floor) * window.as_millis();
-                if u128::from(conn.moved) * 1000 >= floor {
-                    conn.moved = 0;
-                    let at = self.now.after(window);
-                    return self.set_due(key, due, at);
+                if self.keeps_pace(key, due) {
+                    return;
                 }
                 if due == Due::Output {
                     return self.close(key, CloseReason::TimedOut(Deadline::Rate));
                 }
+                let Some(conn) = self.conns.get_mut(key) else { return };
                 conn.reason = Some(Box::new(CloseReason::TimedOut(Deadline::Rate)));
                 self.refuse(key, 408, &"");
             }
@@ -125,6 +121,21 @@ impl<S> Core<S> {
         }
     }
 
+    /// At the end of a window: whether enough has moved in it. Then the next one begins.
+    pub(super) fn keeps_pace(&mut self, key: Key, due: Due) -> bool {
+        let Some(conn) = self.conns.get_mut(key) else { return true };
+        let windows = if due == Due::Output { OUTPUT_WINDOWS } else { 1 };
+        let window = conn.limits.rate_grace.saturating_mul(windows);
+        let floor = u128::from(conn.limits.rate_floor) * window.as_millis();
+        if u128::from(conn.moved) * 1000 < floor {
+            return false;
+        }
+        conn.moved = 0;
+        let at = self.now.after(window);
+        self.set_due(key, due, at);
+        true
+    }
+
     /// What is wrong with a head that will never be whole, if anything is. While it came it was judged only now and then, so
     /// that many small pieces do not cost more than one.
     #[cold]
@@ -137,12 +148,19 @@ impl<S> Core<S> {
         head::parse(input, &mut Scan::default(), &head_limits(&conn.limits), &mut HeaderSpace::new()).err()
     }
 
-    /// Ends the connections that only wait for a next request; the others end with their reply.
+    /// Ends the connections that only wait for a next request, and event streams, which would never end; the others end
+    /// with their reply.
     pub(crate) fn stop_http(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let kept = conn.has_input();
         let Some(http) = conn.http() else { return };
         http.bits.keep_alive = false;
+        if http.bits.endless {
+            http.bits.unread |= http.bits.wants_more;
+            let to = ReplyId { conn: ConnId(key), seq: http.seq };
+            self.finish(to, &[]);
+            return;
+        }
         if http.phase == Phase::Head && !kept && !http.bits.busy {
             self.drain(key);
         } else {

@@ -49,18 +49,15 @@ impl<S> Net<'_, S> {
     }
 
     /// Begins a stream of server-sent events: as [`start`](Self::start), of `text/event-stream`, and never closed for
-    /// its silence. Send comments to learn of clients that are gone.
+    /// its silence. Send comments to learn of clients that are gone. It ends when the manager stops. For the same events
+    /// to many clients there is [`EventHub`](super::EventHub).
     pub fn start_events(&mut self, to: impl Into<ReplyId>) -> Sent {
         let to = to.into();
-        let response = Response::new(200).content_type("text/event-stream").header("Cache-Control", "no-cache");
-        let sent = self.core.start(to, &response);
-        if let Some(http) = self.core.http_mut(to.conn.0).filter(|_| sent.is_queued()) {
-            http.bits.endless = true;
-        }
-        sent
+        self.core.start_events(to)
     }
 
-    /// Writes a piece of a reply that was begun with [`start`](Self::start). An empty piece is nothing.
+    /// Writes a piece of a reply that was begun with [`start`](Self::start), or of a client's request whose body is
+    /// streamed. An empty piece is nothing. `Invalid` where neither is under way, and for more than a request promised.
     pub fn write(&mut self, to: impl Into<ReplyId>, bytes: &[u8]) -> Sent {
         let to = to.into();
         self.core.write_piece(to, bytes.len(), |output| output.push(bytes))
@@ -72,7 +69,7 @@ impl<S> Net<'_, S> {
         self.core.write_piece(to, bytes.len(), |output| output.push_shared(bytes))
     }
 
-    /// Ends a reply that was begun with [`start`](Self::start), with trailers (`&[]` for none), which HTTP/1.0 and HEAD
+    /// Ends a reply that was begun with [`start`](Self::start), or a client's request that is streamed, with trailers (`&[]` for none), which HTTP/1.0 and HEAD
     /// drop.
     pub fn finish(&mut self, to: impl Into<ReplyId>, trailers: &[(&str, &str)]) -> Sent {
         let to = to.into();
@@ -132,7 +129,7 @@ impl<S> Core<S> {
     }
 
     /// Queues the beginning of a reply, or nothing: `encode` says what becomes of the connection and of the reply.
-    fn begin_reply(
+    pub(super) fn begin_reply(
         &mut self,
         key: Key,
         seq: u32,
@@ -218,7 +215,16 @@ impl<S> Core<S> {
         })
     }
 
-    fn stream_of(&mut self, to: ReplyId) -> Result<Reply, Sent> {
+    pub(super) fn start_events(&mut self, to: ReplyId) -> Sent {
+        let response = Response::new(200).content_type("text/event-stream").header("Cache-Control", "no-cache");
+        let sent = self.start(to, &response);
+        if let Some(http) = self.http_mut(to.conn.0).filter(|_| sent.is_queued()) {
+            http.bits.endless = true;
+        }
+        sent
+    }
+
+    pub(super) fn stream_of(&mut self, to: ReplyId) -> Result<Reply, Sent> {
         match self.request_of(to.conn.0, to.seq)?.reply {
             reply @ (Reply::Chunked | Reply::UntilClose | Reply::Bodiless) => Ok(reply),
             Reply::None | Reply::Deferred | Reply::Done => Err(Sent::Invalid),
@@ -229,6 +235,7 @@ impl<S> Core<S> {
         let key = to.conn.0;
         let reply = match self.stream_of(to) {
             Ok(reply) => reply,
+            Err(Sent::Invalid) => return self.write_upload(key, len, write),
             Err(sent) => return sent,
         };
         if let Some(conn) = self.conns.get_mut(key)
@@ -251,10 +258,11 @@ impl<S> Core<S> {
         })
     }
 
-    fn finish(&mut self, to: ReplyId, trailers: &[(&str, &str)]) -> Sent {
+    pub(super) fn finish(&mut self, to: ReplyId, trailers: &[(&str, &str)]) -> Sent {
         let key = to.conn.0;
         let reply = match self.stream_of(to) {
             Ok(reply) => reply,
+            Err(Sent::Invalid) => return self.finish_upload(key, trailers),
             Err(sent) => return sent,
         };
         if encode::check_trailers(trailers).is_err() {

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rfc_4648_10_vectors() {
+    fn k4_rfc_4648_10_vectors() {
         let table = [
             ("", ""),
             ("f", "Zg=="),
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_one_encoding_is_refused() {
+    fn k4_what_is_not_the_one_encoding_is_refused() {
         for text in [
             "Zg",
             "Zg=",

@@ -1,4 +1,4 @@
-//! Request bodies: by length and chunked (RFC 9112 §6, §7.1).
+//! Bodies: by length, chunked, and until the connection ends (RFC 9112 §6, §7.1).
 //!
 //! The decoder of chunks is a machine over bytes: whatever is cut where, the data and the verdict are the same, and no
 //! byte is looked at twice. Data comes as slices of the input. It is strict where a lenient reader could be made to
@@ -22,7 +22,7 @@ const TRAILERS_MAX: u16 = 8 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// The body is longer than the server takes: known from its Content-Length or its chunk sizes before it came.
+    /// The body is longer than may be: known from its Content-Length or its chunk sizes before it came.
     BodyTooLarge,
     /// A chunk without a size, or a size that is not hexadecimal.
     BadChunkSize,
@@ -58,7 +58,7 @@ impl BodyError {
     /// The fact as a phrase, for logs and for the body of the refusal.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::BodyTooLarge => "request body too large",
+            Self::BodyTooLarge => "body too large",
             Self::BadChunkSize => "bad chunk size",
             Self::ChunkSizeOverflow => "chunk size overflows",
             Self::BadChunkExtension => "control character in a chunk extension",
@@ -85,7 +85,7 @@ pub enum Piece<'b> {
     Data(&'b [u8]),
     /// The input is used up: more bytes are needed.
     NeedMore,
-    /// The body is complete. What follows is the next request.
+    /// The body is complete. What follows is the next message.
     End,
 }
 
@@ -119,6 +119,8 @@ pub struct BodyDecoder {
 enum State {
     /// A body of known length.
     Length,
+    /// A body that ends with the connection.
+    Open,
     /// The first digit of a size must come.
     Size,
     /// More digits, an extension or the end of the line may come.
@@ -148,6 +150,7 @@ impl BodyDecoder {
             BodyLen::Length(0) => (State::Done, 0),
             BodyLen::Length(length) => (State::Length, length),
             BodyLen::Chunked => (State::Size, 0),
+            BodyLen::UntilClose => (State::Open, 0),
         };
         Ok(Self { remaining, allowed: body_max, line_len: 0, overhead: 0, state })
     }
@@ -162,11 +165,22 @@ impl BodyDecoder {
     /// same one.
     #[inline]
     pub fn next<'b>(&mut self, input: &mut &'b [u8]) -> Result<Piece<'b>, BodyError> {
-        if !matches!(self.state, State::Length | State::Data | State::Done) {
+        if !matches!(self.state, State::Length | State::Data | State::Done | State::Open) {
             self.skip_to_data(input)?;
         }
         match self.state {
             State::Done => Ok(Piece::End),
+            State::Open if !input.is_empty() => {
+                let data = std::mem::take(input);
+                match self.allowed.checked_sub(data.len() as u64) {
+                    Some(allowed) => self.allowed = allowed,
+                    None => {
+                        self.state = State::Failed(BodyError::BodyTooLarge);
+                        return Err(BodyError::BodyTooLarge);
+                    }
+                }
+                Ok(Piece::Data(data))
+            }
             State::Length | State::Data if !input.is_empty() => {
                 let len = usize::try_from(self.remaining).map_or(input.len(), |remaining| remaining.min(input.len()));
                 let (data, rest) = input.split_at(len);
@@ -179,6 +193,14 @@ impl BodyDecoder {
             }
             _ => Ok(Piece::NeedMore),
         }
+    }
+
+    /// No more input will come: answers whether the body is complete. One that ends with the connection is, now.
+    pub fn end(&mut self) -> bool {
+        if self.state == State::Open {
+            self.state = State::Done;
+        }
+        self.is_done()
     }
 
     /// Takes all data off the front of the input and appends it. Answers whether the body is complete.
@@ -279,7 +301,7 @@ impl BodyDecoder {
             State::EndLf if byte == b'\n' => Ok(State::Done),
             State::TrailerLf | State::EndLf => Err(BodyError::BadTrailer),
             State::Failed(error) => Err(error),
-            State::Length | State::Data | State::Done => Ok(self.state),
+            State::Length | State::Data | State::Open | State::Done => Ok(self.state),
         }
     }
 

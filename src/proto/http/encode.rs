@@ -1,17 +1,20 @@
-//! Replies as bytes: heads, chunks, the refusal of a request.
+//! Messages as bytes: the heads of replies and requests, chunks, the refusal of a request.
 //!
 //! Every function checks before it writes: an error leaves the buffer as it was.
+
+pub(crate) mod request;
 
 use std::fmt;
 
 use bytes::Bytes;
 
+pub use self::request::{RequestBody, RequestTo, encode_request};
 use super::response::{Body, ContentType, Response};
 use super::rules::Version;
 use super::status::{reason, status_line};
 use super::syntax::{is_token, is_value_byte};
 
-/// Why a reply cannot be sent. Nothing of it went to the peer.
+/// Why a message cannot be sent. Nothing of it went to the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncodeError {
@@ -19,11 +22,15 @@ pub enum EncodeError {
     BadHeaderName(String),
     /// The header of this name has a control character in its value: CR, LF, NUL or another (RFC 9110 §5.5).
     BadHeaderValue(String),
-    /// The header of this name is the server's to set: it says where the message ends, or what becomes of the
+    /// The header of this name is not the caller's to set: it says where the message ends, or what becomes of the
     /// connection.
     ReservedHeader(String),
     /// A field that may not stand in a trailer (RFC 9110 §6.5.1).
     NotATrailer(String),
+    /// A method that is not a token, or that a client may not send by itself (RFC 9110 §9.1).
+    BadMethod(String),
+    /// A request target with a byte that may not stand there, or of a form that does not fit the method (RFC 9112 §3.2).
+    BadTarget(String),
     /// A status code that is not in 100..=599 (RFC 9110 §15).
     BadStatus(u16),
 }
@@ -381,8 +388,10 @@ impl fmt::Display for EncodeError {
         match self {
             Self::BadHeaderName(name) => write!(f, "the header name {name:?} is not a token"),
             Self::BadHeaderValue(name) => write!(f, "the value of the header {name} holds a control character"),
-            Self::ReservedHeader(name) => write!(f, "the header {name} is set by the server"),
+            Self::ReservedHeader(name) => write!(f, "the header {name} comes by itself"),
             Self::NotATrailer(name) => write!(f, "the field {name} may not stand in a trailer"),
+            Self::BadMethod(method) => write!(f, "{method:?} is not a method to send"),
+            Self::BadTarget(target) => write!(f, "{target:?} is not a request target"),
             Self::BadStatus(status) => write!(f, "{status} is not a status code"),
         }
     }

@@ -1,9 +1,9 @@
-//! Why a request was refused, and the status that tells the peer.
+//! Why a head was refused, and the status that tells the peer.
 
 use std::fmt;
 
-/// A fact about a request head that makes it unacceptable. The connection cannot go on after one: where the next
-/// request begins is not known.
+/// A fact about a head that makes it unacceptable. The connection cannot go on after one: where the next message begins
+/// is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ParseError {
@@ -33,6 +33,8 @@ pub enum ParseError {
     BadVersion,
     /// An HTTP version other than 1.0 and 1.1.
     UnsupportedVersion,
+    /// A status line without a status of three digits, or with a control character (RFC 9112 §4).
+    BadStatus,
     /// A field name is not a token.
     BadHeaderName,
     /// A field value with a control character.
@@ -57,6 +59,8 @@ pub enum ParseError {
     BadTransferEncoding,
     /// The final transfer coding is not chunked, or chunked is applied twice (RFC 9112 §6.3).
     ChunkedNotFinal,
+    /// A response that has no body by its status says that it has one (RFC 9112 §6.1, RFC 9110 §8.6).
+    BodyForbidden,
 }
 
 impl ParseError {
@@ -67,6 +71,8 @@ impl ParseError {
             Self::TargetTooLong => 414,
             Self::MethodTooLong | Self::UnknownTransferEncoding => 501,
             Self::UnsupportedVersion => 505,
+            // Of responses only: what a gateway would tell of them.
+            Self::BadStatus | Self::BodyForbidden => 502,
             Self::TooManyLeadingLines
             | Self::BareLf
             | Self::BareCr
@@ -92,7 +98,7 @@ impl ParseError {
     /// The fact as a phrase, for logs and for the body of the refusal.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::HeadTooLarge => "request head too large",
+            Self::HeadTooLarge => "head too large",
             Self::TooManyHeaders => "too many header lines",
             Self::TargetTooLong => "request target too long",
             Self::MethodTooLong => "method too long",
@@ -105,6 +111,7 @@ impl ParseError {
             Self::BadTarget => "bad request target",
             Self::BadVersion => "bad HTTP version",
             Self::UnsupportedVersion => "HTTP version other than 1.0 and 1.1",
+            Self::BadStatus => "bad status line",
             Self::BadHeaderName => "header name is not a token",
             Self::BadHeaderValue => "control character in a header value",
             Self::HostMissing => "no Host header",
@@ -117,6 +124,7 @@ impl ParseError {
             Self::UnknownTransferEncoding => "transfer coding other than chunked",
             Self::BadTransferEncoding => "bad Transfer-Encoding",
             Self::ChunkedNotFinal => "chunked is not the final transfer coding",
+            Self::BodyForbidden => "a body where the status allows none",
         }
     }
 }

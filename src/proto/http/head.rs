@@ -6,13 +6,17 @@
 //! A verdict never depends on how the bytes were cut: an error is the one that stands first in the bytes, then come the
 //! rules that need the whole head.
 
+mod response;
+
 use std::fmt;
 
 use super::error::ParseError;
 use super::lines::{self, Field};
 use super::rules::{BodyLen, Expect, Facts, Version, check};
 
+pub use self::response::{ResponseHead, parse_response};
 pub use super::lines::HEAD_CAP;
+pub use super::rules::response::Asked;
 
 /// The most header lines that any [`HeadLimits`] can admit.
 pub const HEADERS_CAP: usize = 256;

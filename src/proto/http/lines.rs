@@ -4,6 +4,8 @@
 //! The pass stops at the first byte that no continuation could make right, and names the fact. It looks at eight bytes
 //! at a time where most bytes are: in targets and values.
 
+pub(super) mod status;
+
 use super::error::ParseError;
 use super::rules::Version;
 use super::syntax::{is_tchar, is_value_byte, trim_ows};

@@ -1,5 +1,7 @@
 //! The rules of RFC 9112 that need a whole head: the target's form, Host, framing, persistence.
 
+pub(super) mod response;
+
 use super::authority::Authority;
 use super::error::ParseError;
 use super::syntax::{is_token, members};
@@ -13,15 +15,17 @@ pub enum Version {
     Http11,
 }
 
-/// How a request says where its body ends (RFC 9112 §6.3).
+/// How a message says where its body ends (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyLen {
-    /// Neither Content-Length nor Transfer-Encoding: there is no body.
+    /// There is no body: a request with neither Content-Length nor Transfer-Encoding, a response that never has one.
     None,
     /// Content-Length, which may be 0.
     Length(u64),
     /// `Transfer-Encoding: chunked`.
     Chunked,
+    /// The end of the connection: a response with neither.
+    UntilClose,
 }
 
 /// What the client waits for before it sends the body (RFC 9110 §10.1.1).

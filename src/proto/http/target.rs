@@ -183,6 +183,27 @@ pub fn percent_encode(text: &str) -> Cow<'_, str> {
     Cow::Owned(encoded)
 }
 
+/// Encodes names and values as a form, or as a query string: what [`Pairs`] reads. A space becomes `%20`, which every
+/// reader of forms takes for one.
+///
+/// ```
+/// use vansire::proto::http::form_encode;
+///
+/// assert_eq!(form_encode([("q", "a b&c"), ("n", "")]), "q=a%20b%26c&n=");
+/// ```
+pub fn form_encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let mut encoded = String::new();
+    for (name, value) in pairs {
+        if !encoded.is_empty() {
+            encoded.push('&');
+        }
+        encoded.push_str(&percent_encode(name));
+        encoded.push('=');
+        encoded.push_str(&percent_encode(value));
+    }
+    encoded
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -245,7 +266,17 @@ mod tests {
     }
 
     #[test]
-    fn percent_encoding_keeps_the_unreserved_only() {
+    fn k3_percent_encoding_keeps_the_unreserved_only() {
+        // Each ASCII character by itself, as the definition has it.
+        for byte in 0..128u8 {
+            let text = char::from(byte).to_string();
+            let is_kept = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+            let expected = if is_kept { text.clone() } else { format!("%{byte:02X}") };
+            assert_eq!(percent_encode(&text), expected);
+        }
+        for (text, expected) in [("%1", Err(BadEscape::NotHex)), ("%", Err(BadEscape::NotHex)), ("%c3%bc", Ok("ü"))] {
+            assert_eq!(percent_decode(text).as_deref(), expected.as_deref(), "{text}");
+        }
         for (text, encoded) in [("", ""), ("aZ0-._~", "aZ0-._~"), ("a b/ü%+&=?#", "a%20b%2F%C3%BC%25%2B%26%3D%3F%23")]
         {
             assert_eq!(percent_encode(text), encoded);
@@ -259,6 +290,14 @@ mod tests {
             prop_assert!(encoded.is_ascii());
             prop_assert_eq!(percent_decode(&encoded), Ok(Cow::Borrowed(&*text)));
             prop_assert_eq!(form_decode(&encoded), Ok(Cow::Borrowed(&*text)));
+        }
+
+        #[test]
+        fn k3_a_form_is_read_as_it_was_written(pairs in prop::collection::vec(any::<(String, String)>(), 0..5)) {
+            let encoded = form_encode(pairs.iter().map(|(name, value)| (&**name, &**value)));
+            let read: Result<Vec<_>, _> = Pairs::new(&encoded).collect();
+            let read = read.unwrap().into_iter().map(|(name, value)| (name.into_owned(), value.into_owned()));
+            prop_assert_eq!(read.collect::<Vec<_>>(), pairs);
         }
 
         #[test]

@@ -235,10 +235,10 @@ fn rfc_4330_10_the_interval_has_a_floor() {
 
 #[test]
 fn rfc_4330_10_a_silent_server_is_asked_less_and_less_and_given_up() {
-    let (mut client, mut now) = asked(every(64));
+    let (mut client, _) = asked(every(64));
     let mut intervals = Vec::new();
     let given_up = loop {
-        now = client.poll_timeout().unwrap();
+        let now = client.poll_timeout().unwrap();
         match client.handle_timeout(now, COOKIE) {
             Step::Send(_) => {}
             Step::Wait => intervals.push(next_question(&client, now).as_secs()),

@@ -1,0 +1,357 @@
+//! What the lists hold: listeners, folders, redirects.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::slot::{Item, Key, Slot};
+use super::value::quoted;
+use crate::app::{access, redirect};
+use crate::net::{Scheme, Url};
+use crate::proto::http::Response;
+
+/// One place to listen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// The address, or the path of a Unix socket.
+    pub url: String,
+    /// Permission bits of a Unix socket; `None`: as the umask leaves them.
+    pub mode: Option<u32>,
+    /// The access log of what comes in here; `None`: as everywhere.
+    pub access: Option<access::Format>,
+}
+
+/// A folder that is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderConfig {
+    /// The start of the paths that it serves: begins and ends with a slash.
+    pub prefix: String,
+    /// Where it is.
+    pub root: PathBuf,
+    /// The files of a folder that answer for the folder: the first there is.
+    pub index: Vec<String>,
+    /// A folder without an index is listed.
+    pub listing: bool,
+    /// Compressed siblings (`.br`, `.zst`, `.gz`) are served to those who take them.
+    pub precompressed: bool,
+    /// The page for what is not there, below the root; empty: a line of text.
+    pub not_found: String,
+    /// Header fields of what is served.
+    pub headers: Vec<(String, String)>,
+    /// Media types by the ends of file names, before the usual ones.
+    pub types: Vec<(String, String)>,
+}
+
+/// A path that is elsewhere now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RedirectConfig {
+    /// The path; with `*` at its end, whatever begins with the rest.
+    pub from: String,
+    /// Where to; `*` at its end stands for what the other `*` stood for.
+    pub to: String,
+    /// The status.
+    pub status: u16,
+}
+
+impl Item for ListenConfig {
+    const FIELDS: &'static [Key<Self>] = &[
+        Key {
+            path: "url",
+            help: "http://ADDRESS:PORT, or http+unix:/PATH for a Unix socket. 127.0.0.1 is this machine only, 0.0.0.0 and [::] every network \
+                   it is on; port 0 is any free one.",
+            slot: |listen| Slot::Text(&mut listen.url, listen_url),
+        },
+        Key {
+            path: "mode",
+            help: "Who may open the Unix socket; otherwise as the umask leaves it.",
+            slot: |listen| Slot::Mode(&mut listen.mode),
+        },
+        Key {
+            path: "access",
+            help: "The access log of what comes in here; otherwise that of log.access.",
+            slot: |listen| Slot::Word(&mut listen.access),
+        },
+    ];
+    const REQUIRED: &'static [&'static str] = &["url"];
+    const SHORT: Option<&'static str> = Some("url");
+    const AT_LEAST: usize = 1;
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        let is_unix = Url::parse(&self.url).is_ok_and(|url| url.unix_path().is_some());
+        match self.mode {
+            Some(_) if !is_unix => Err(("mode", "only the path of a Unix socket has permission bits".into())),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Item for FolderConfig {
+    const FIELDS: &'static [Key<Self>] = &[
+        Key {
+            path: "prefix",
+            help: "The start of the paths that are looked up below root: /docs/a.txt is ROOT/a.txt where it is /docs/.",
+            slot: |folder| Slot::Text(&mut folder.prefix, prefix),
+        },
+        Key {
+            path: "root",
+            help: "The folder. A relative path starts at the folder of this file. Nothing outside it is served, wherever a link points.",
+            slot: |folder| Slot::Path(&mut folder.root),
+        },
+        Key {
+            path: "index",
+            help: "The files of a folder that answer for the folder: the first there is.",
+            slot: |folder| Slot::Texts(&mut folder.index, file_name),
+        },
+        Key {
+            path: "listing",
+            help: "A folder without an index is listed.",
+            slot: |folder| Slot::Switch(&mut folder.listing),
+        },
+        Key {
+            path: "precompressed",
+            help: "FILE.br, FILE.zst or FILE.gz beside FILE is served instead of it to those who take it.",
+            slot: |folder| Slot::Switch(&mut folder.precompressed),
+        },
+        Key {
+            path: "not_found",
+            help: "The page for what is not there, a path below root; it is answered with status 404.",
+            slot: |folder| Slot::Text(&mut folder.not_found, below_root),
+        },
+        Key {
+            path: "headers",
+            help: "Header fields of what is served, such as { Cache-Control = \"max-age=3600\" }.",
+            slot: |folder| Slot::Pairs(&mut folder.headers, header),
+        },
+        Key {
+            path: "types",
+            help: "Media types by the ends of file names, before the usual ones, such as { log = \"text/plain\" }.",
+            slot: |folder| Slot::Pairs(&mut folder.types, media_type),
+        },
+    ];
+    const REQUIRED: &'static [&'static str] = &["root"];
+    const SHORT: Option<&'static str> = Some("root");
+}
+
+impl Item for RedirectConfig {
+    const FIELDS: &'static [Key<Self>] = &[
+        Key {
+            path: "from",
+            help: "The path. /old is this path alone, /old/* whatever begins with /old/.",
+            slot: |redirect| Slot::Text(&mut redirect.from, redirect::check_from),
+        },
+        Key {
+            path: "to",
+            help: "The new path, or a URL. Where from ends in *, a * at the end of to stands for the same part.",
+            slot: |redirect| Slot::Text(&mut redirect.to, redirect::check_to),
+        },
+        Key {
+            path: "status",
+            help: "301 and 308 are for good: browsers remember them. 302 and 307 are for now. 307 and 308 keep the method.",
+            slot: |redirect| Slot::Count(&mut redirect.status, 301..=308),
+        },
+    ];
+    const REQUIRED: &'static [&'static str] = &["from", "to"];
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        if !matches!(self.status, 301 | 302 | 307 | 308) {
+            return Err(("status", format!("{} is none of 301, 302, 307, 308", self.status)));
+        }
+        redirect::check(&self.from, &self.to).map_err(|what| ("to", what))
+    }
+}
+
+impl Default for FolderConfig {
+    fn default() -> Self {
+        Self {
+            prefix: "/".into(),
+            root: PathBuf::new(),
+            index: vec!["index.html".into()],
+            listing: false,
+            precompressed: false,
+            not_found: String::new(),
+            headers: Vec::new(),
+            types: Vec::new(),
+        }
+    }
+}
+
+impl Default for RedirectConfig {
+    fn default() -> Self {
+        // One for good would outlive its own correction in the memory of browsers.
+        Self { from: String::new(), to: String::new(), status: 302 }
+    }
+}
+
+/// Refuses what cannot be listened on; whether the address is free shows when it is bound.
+fn listen_url(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).map_err(|e| e.to_string())?;
+    url.listen_target().map_err(|e| e.to_string())?;
+    if url.scheme().is_tls() {
+        return Err(format!("bad URL `{url}`: this version has no TLS; listen on http, behind a proxy that speaks it"));
+    }
+    if url.scheme() != Scheme::Http {
+        return Err(format!("bad URL `{url}`: this version listens on http only"));
+    }
+    if url.user().is_some() || (url.unix_path().is_none() && url.path() != "/") {
+        return Err(format!("bad URL `{url}`: to listen takes a host and a port only"));
+    }
+    Ok(())
+}
+
+fn prefix(text: &str) -> Result<(), String> {
+    let is_plain = text.starts_with('/')
+        && text.ends_with('/')
+        && !text.contains("//")
+        && !text.contains(['?', '#', '%', '\\', '*'])
+        && !text.chars().any(char::is_control)
+        && !text.split('/').any(|part| matches!(part, "." | ".."));
+    if is_plain {
+        Ok(())
+    } else {
+        Err(format!("{} is not a prefix: write a path that begins and ends with a slash, such as /docs/", quoted(text)))
+    }
+}
+
+fn file_name(text: &str) -> Result<(), String> {
+    if matches!(text, "." | "..") || text.contains(['/', '\\', '\0']) {
+        return Err(format!("{} is not the name of a file", quoted(text)));
+    }
+    Ok(())
+}
+
+fn below_root(text: &str) -> Result<(), String> {
+    let is_plain = Path::new(text).components().all(|part| matches!(part, Component::Normal(_)));
+    if is_plain && !text.contains(['\\', '\0']) && !text.ends_with('/') {
+        Ok(())
+    } else {
+        Err(format!("{} is not the path of a file below the root, such as 404.html", quoted(text)))
+    }
+}
+
+fn header(name: &str, value: &str) -> Result<(), String> {
+    let framing = ["content-type", "content-length", "content-range", "date", "etag", "last-modified"];
+    if framing.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+        return Err(format!("{} is set by the server", quoted(name)));
+    }
+    Response::new(200).header(name, value).validate().map_err(|e| format!("{} = {}: {e}", quoted(name), quoted(value)))
+}
+
+fn media_type(end: &str, value: &str) -> Result<(), String> {
+    if end.is_empty() || end.starts_with('.') || end.contains(['/', '\\']) {
+        return Err(format!("{} is not the end of a file name: write it without its dot, such as wasm", quoted(end)));
+    }
+    let token =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b));
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    let is_type = essence.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype));
+    if is_type && Response::new(200).header("Content-Type", value).validate().is_ok() {
+        Ok(())
+    } else {
+        Err(format!("{} is not a media type, such as application/wasm", quoted(value)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Row<'a> = (&'a str, Result<(), &'a str>);
+
+    fn holds(table: &[Row<'_>], check: impl Fn(&str) -> Result<(), String>) {
+        for (text, expected) in table {
+            match (check(text), expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(why), Err(part)) => assert!(why.contains(part) && !why.contains("secret"), "{text:?}: {why}"),
+                (got, _) => panic!("{text:?}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_to_listen_on_is_a_host_and_a_port() {
+        let table: &[Row<'_>] = &[
+            ("http://127.0.0.1:8080", Ok(())),
+            ("HTTP://localhost:0/", Ok(())),
+            ("http://0.0.0.0", Ok(())),
+            ("http://:8080", Ok(())),
+            ("http://[::1]:8080", Ok(())),
+            ("http+unix:/run/v.sock", Ok(())),
+            ("127.0.0.1:8080", Err("no scheme")),
+            ("8080", Err("no scheme")),
+            ("htp://localhost", Err("unknown scheme `htp`")),
+            ("https://localhost:8443", Err("no TLS")),
+            ("tcp://localhost:8443", Err("http only")),
+            ("http://", Err("no host")),
+            ("http://example.org:80", Err("listening needs an address")),
+            ("http://127.0.0.1:80/app", Err("a host and a port only")),
+            ("http://user:secret@127.0.0.1:80", Err("a host and a port only")),
+            ("http://127.0.0.1:65536", Err("65535")),
+        ];
+        holds(table, listen_url);
+    }
+
+    #[test]
+    fn a_folder_is_described_in_plain_words() {
+        let bad = Err("is not a prefix");
+        holds(
+            &[
+                ("/", Ok(())),
+                ("/docs/", Ok(())),
+                ("/a b/ü/", Ok(())),
+                ("/docs", bad),
+                ("docs/", bad),
+                ("//", bad),
+                ("/a//b/", bad),
+                ("/a/../", bad),
+                ("/%61/", bad),
+                ("/a?/", bad),
+                ("/a\n/", bad),
+            ],
+            prefix,
+        );
+        let bad = Err("not the path of a file below the root");
+        holds(
+            &[
+                ("404.html", Ok(())),
+                ("errors/404.html", Ok(())),
+                ("/404.html", bad),
+                ("../404.html", bad),
+                ("a/../../b", bad),
+                ("errors/", bad),
+                ("a\\b", bad),
+            ],
+            below_root,
+        );
+        holds(&[("index.html", Ok(())), ("..", Err("not the name")), ("a/b", Err("not the name"))], file_name);
+    }
+
+    #[test]
+    fn headers_and_types_are_checked_before_they_are_sent() {
+        let table: &[(&str, &str, Result<(), &str>)] = &[
+            ("Cache-Control", "max-age=3600", Ok(())),
+            ("X-A", "", Ok(())),
+            ("X A", "b", Err("X A")),
+            ("X-A", "a\r\nSet-Cookie: b", Err("X-A")),
+            ("Transfer-Encoding", "chunked", Err("Transfer-Encoding")),
+            ("Content-length", "5", Err("set by the server")),
+            ("content-type", "text/plain", Err("set by the server")),
+        ];
+        for (name, value, expected) in table {
+            match (header(name, value), expected) {
+                (Ok(()), Ok(())) => {}
+                (Err(why), Err(part)) => assert!(why.contains(part), "{name}: {why}"),
+                (got, _) => panic!("{name}: {got:?}"),
+            }
+        }
+        for (end, value, good) in [
+            ("wasm", "application/wasm", true),
+            ("log", "text/plain; charset=utf-8", true),
+            ("tar.gz", "application/gzip", true),
+            (".wasm", "application/wasm", false),
+            ("", "text/plain", false),
+            ("x", "text", false),
+            ("x", "text/", false),
+            ("x", "text/plain\r\nX: y", false),
+        ] {
+            assert_eq!(media_type(end, value).is_ok(), good, "{end} {value}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What shows only when values are looked at together, and on this machine.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use super::Output;
+use super::loader::{Loaded, Problems, one_line};
+use crate::app::folders;
+use crate::app::redirect;
+use crate::net::{Target, Url};
+
+impl Loaded {
+    /// Looks at how the values go together, and at what they name on this machine; answers everything that is wrong. Binds
+    /// no address and writes nothing.
+    pub fn verify(&self) -> Result<(), Problems> {
+        let mut problems = Problems::default();
+        let mut tell = |path: &str, item: usize, what: String| {
+            let list = LISTS.into_iter().find(|list| path.starts_with(list)).unwrap_or(path);
+            problems.push(format!("{}: {path}: {}", self.shown_origin(list, item), one_line(&what)));
+        };
+        self.verify_listeners(&mut tell);
+        self.verify_paths(&mut tell);
+        self.verify_limits(&mut tell);
+        if let Output::File(path) = &self.config.log.access_to {
+            if path.is_dir() {
+                tell("log.access_to", 0, format!("{} is a folder", path.display()));
+            } else if let Err(why) = has_folder(path) {
+                tell("log.access_to", 0, why);
+            }
+        }
+        if problems.count() == 0 { Ok(()) } else { Err(problems) }
+    }
+
+    fn verify_listeners(&self, tell: &mut impl FnMut(&str, usize, String)) {
+        const PATH: &str = "http.listen";
+        let mut taken: Vec<(usize, Place)> = Vec::new();
+        for (index, listen) in self.config.http.listen.iter().enumerate() {
+            let Some(place) = Place::of(&listen.url) else { continue };
+            if let Place::Unix(path) = &place
+                && let Err(why) = has_folder(path)
+            {
+                tell(PATH, index, why);
+            }
+            match taken.iter().find(|(_, other)| other.collides(&place)) {
+                Some((first, _)) => {
+                    let other = &self.config.http.listen[*first].url;
+                    let what =
+                        format!("{} and {other} ({}) are one address", listen.url, self.shown_origin(PATH, *first));
+                    tell(PATH, index, what);
+                }
+                None => taken.push((index, place)),
+            }
+        }
+    }
+
+    fn verify_paths(&self, tell: &mut impl FnMut(&str, usize, String)) {
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for (index, folder) in self.config.http.folders.iter().enumerate() {
+            if let Err(why) = folders::open(folder) {
+                tell("http.static.root", index, why);
+            }
+            if let Some(own) = is_own(&folder.prefix) {
+                tell("http.static.prefix", index, format!("{own} is answered by the program itself"));
+            }
+            if let Some(first) = seen.insert(folder.prefix.clone(), index) {
+                let origin = self.shown_origin("http.static", first);
+                tell("http.static.prefix", index, format!("{} is served already ({origin})", folder.prefix));
+            }
+        }
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for (index, redirect) in self.config.http.redirects.iter().enumerate() {
+            if let Some(own) = is_own(&redirect.from) {
+                tell("http.redirect.from", index, format!("{own} is answered by the program itself"));
+            }
+            if let Some(first) = seen.insert(redirect::canonical(&redirect.from), index) {
+                let origin = self.shown_origin("http.redirect", first);
+                tell("http.redirect.from", index, format!("{} is redirected already ({origin})", redirect.from));
+            }
+        }
+    }
+
+    fn verify_limits(&self, tell: &mut impl FnMut(&str, usize, String)) {
+        let limits = &self.config.limits;
+        let order = [
+            ("limits.write_high", limits.write_low > limits.write_high, "less than limits.write_low"),
+            ("limits.write_max", limits.write_high > limits.write_max, "less than limits.write_high"),
+        ];
+        for (path, is_wrong, what) in order {
+            if is_wrong {
+                tell(path, 0, format!("it is {what}"));
+            }
+        }
+    }
+}
+
+/// The origin of a field is that of its list's item.
+const LISTS: [&str; 3] = ["http.listen", "http.static", "http.redirect"];
+
+/// What a listener takes.
+enum Place {
+    Inet(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Place {
+    fn of(url: &str) -> Option<Self> {
+        match Url::parse(url).ok()?.listen_target().ok()? {
+            Target::Inet(addr) => Some(Self::Inet(addr)),
+            Target::Unix(path) => Some(Self::Unix(path.into())),
+            Target::Name { .. } => None,
+        }
+    }
+
+    /// The system would give the address to one of them only. What depends on its settings (whether an IPv6 listener takes
+    /// IPv4) is left to it.
+    fn collides(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Inet(a), Self::Inet(b)) => {
+                let wild = |ip: IpAddr| ip.is_unspecified() && a.is_ipv4() == b.is_ipv4();
+                a.port() == b.port() && a.port() != 0 && (a == b || wild(a.ip()) || wild(b.ip()))
+            }
+            (Self::Unix(a), Self::Unix(b)) => a == b,
+            (Self::Inet(_), Self::Unix(_)) | (Self::Unix(_), Self::Inet(_)) => false,
+        }
+    }
+}
+
+/// The page of the program's own that stands in the way of a path.
+fn is_own(path: &str) -> Option<&'static str> {
+    if path == "/healthz" || path.starts_with("/healthz/") {
+        return Some("/healthz");
+    }
+    path.starts_with("/api/v1/").then_some("/api/v1/")
+}
+
+/// Whether there is a folder that a new file of this path could be made in.
+fn has_folder(path: &Path) -> Result<(), String> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    };
+    match std::fs::metadata(folder) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(format!("{} is not a folder", folder.display())),
+        Err(e) => Err(format!("the folder {}: {e}", folder.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Loader;
+
+    fn told(text: &str) -> Vec<String> {
+        let mut loader = Loader::new();
+        loader.file(std::path::Path::new("v.toml"), text.as_bytes());
+        let loaded = loader.finish().unwrap_or_else(|problems| panic!("{text}: {problems}"));
+        match loaded.verify() {
+            Ok(()) => Vec::new(),
+            Err(problems) => problems.to_string().lines().map(str::to_string).collect(),
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_told() {
+        let table: &[(&str, &str, &[&str])] = &[
+            ("nothing", "", &[]),
+            (
+                "one address twice",
+                "[[http.listen]]\nurl = 'http://127.0.0.1:80'\n[[http.listen]]\nurl = 'http://localhost'\n",
+                &["v.toml:3: http.listen: http://localhost and http://127.0.0.1:80 (v.toml:1) are one address"],
+            ),
+            (
+                "every network and one",
+                "http.listen = ['http://0.0.0.0:80',\n 'http://127.0.0.1:80']",
+                &["v.toml:2: http.listen: http://127.0.0.1:80 and http://0.0.0.0:80 (v.toml:1) are one address"],
+            ),
+            (
+                "one socket twice",
+                "http.listen = ['http+unix:/tmp/x', 'http+unix:///tmp/x']",
+                &["v.toml:1: http.listen: http+unix:///tmp/x and http+unix:/tmp/x (v.toml:1) are one address"],
+            ),
+            (
+                "any port twice, two families",
+                "http.listen = ['http://:0', 'http://:0', 'http://[::1]:80', 'http://127.0.0.1:80']",
+                &[],
+            ),
+            (
+                "a socket nowhere",
+                "http.listen = 'http+unix:/nowhere/x'",
+                &["v.toml:1: http.listen: the folder /nowhere: No such file or directory (os error 2)"],
+            ),
+            (
+                "folders",
+                "http.static = ['/nowhere',\n { root = '/', prefix = '/api/v1/x/' },\n { root = '/' }]",
+                &[
+                    "v.toml:1: http.static.root: /nowhere cannot be served: No such file or directory (os error 2)",
+                    "v.toml:2: http.static.prefix: /api/v1/ is answered by the program itself",
+                    "v.toml:3: http.static.prefix: / is served already (v.toml:1)",
+                ],
+            ),
+            (
+                "a file for a root",
+                "http.static = '/dev/null'",
+                &["v.toml:1: http.static.root: /dev/null is not a folder"],
+            ),
+            (
+                "a page that is not there",
+                "http.static = [{ root = '/', not_found = 'nowhere.html' }]",
+                &["v.toml:1: http.static.root: the page nowhere.html cannot be read in /"],
+            ),
+            (
+                "redirects",
+                "[[http.redirect]]\nfrom = '/a'\nto = '/b'\n[[http.redirect]]\nfrom = '/%61'\nto = '/c'\n\
+                 [[http.redirect]]\nfrom = '/healthz'\nto = '/c'\n",
+                &[
+                    "v.toml:4: http.redirect.from: /%61 is redirected already (v.toml:1)",
+                    "v.toml:7: http.redirect.from: /healthz is answered by the program itself",
+                ],
+            ),
+            (
+                "marks",
+                "limits.write_high = 1\nlimits.write_max = '64 KiB'",
+                &["v.toml:1: limits.write_high: it is less than limits.write_low"],
+            ),
+            ("a log that is a folder", "log.access_to = '/'", &["v.toml:1: log.access_to: / is a folder"]),
+            (
+                "a log nowhere",
+                "log.access_to = '/nowhere/log'",
+                &["v.toml:1: log.access_to: the folder /nowhere: No such file or directory (os error 2)"],
+            ),
+        ];
+        for (name, text, expected) in table {
+            assert_eq!(told(text), *expected, "{name}");
+        }
+    }
+}
