@@ -1,6 +1,9 @@
-//! Tells the time, and has it from others: `cargo run --example sntp_server [ADDRESS [SERVER...]]`.
+//! Tells the time: `cargo run --example sntp_server -- --listen sntp://127.0.0.1:11123 --from HOST,HOST,HOST`.
 //!
-//! Without servers it tells the system's time, with them it says that it does not know the time until they do.
+//! Without `--from` it tells the system's time. With it, it has the time from these servers, and says that it does not know the time
+//! until they do. Try it with `cargo run --example sntp_client 127.0.0.1:11123`.
+
+mod common;
 
 use std::time::Duration;
 
@@ -8,21 +11,24 @@ use vansire::sntp::SyncOptions;
 use vansire::{Ctx, Event, Manager};
 
 fn main() -> vansire::Result<()> {
-    let mut args = std::env::args().skip(1);
-    let address = args.next().unwrap_or("127.0.0.1:11123".into());
-    let servers: Vec<String> = args.map(|server| format!("sntp://{server}")).collect();
+    let url = common::listen_url("sntp://127.0.0.1:11123");
+    let from = common::flag("--from", String::new());
+    let servers: Vec<String> = from.split_terminator(',').map(|host| format!("sntp://{host}")).collect();
     let mut manager = Manager::new(())?;
-    let id = manager.net().sntp_listen(format!("sntp://{address}"), |_: &mut Ctx<'_, ()>, _: Event<'_>| {})?;
-    if let Some(bound) = manager.net().local_addr(id) {
-        println!("telling the time at {bound}");
-    }
+    // Who asks is answered by the protocol; the handler is told of the socket's beginning and end only.
+    let socket = manager.net().sntp_listen(&url, |_: &mut Ctx<'_, ()>, _: Event<'_>| {})?;
+    common::announce(&mut manager, &url, socket);
     if !servers.is_empty() {
         let sync = manager.net().sync_time(SyncOptions::new(servers))?;
-        manager.net().timer_every(Duration::from_secs(10), move |cx| {
+        let mut told = 0;
+        manager.net().timer_every(Duration::from_millis(100), move |cx| {
             let status = sync.status(&cx.net);
-            match status.synchronised {
-                Some(last) => println!("right by {}, last corrected by {}", status.servers[last.best].url, last.offset),
-                None => println!("no server has told the time yet"),
+            let corrections = status.steps + status.slews;
+            if let Some(last) = status.synchronised
+                && corrections > told
+            {
+                told = corrections;
+                println!("corrected by {}, as {} says", last.offset, status.servers[last.best].url);
             }
         });
     }
