@@ -273,7 +273,7 @@ impl<S> Core<S> {
         for _ in 0..dns.stub.output_len() {
             let sockets = &self.sockets;
             let Some(dns) = &mut self.names.dns else { return };
-            let Some(output) = dns.stub.poll_output(&mut || sockets.random()) else { break };
+            let Some(output) = dns.stub.poll_output(&mut || sockets.bits()) else { break };
             self.do_output(state, output);
         }
         // Queries leave in the turn in which they are asked.
@@ -375,7 +375,7 @@ impl<S> Core<S> {
     fn udp_channel(&self, server: SocketAddr) -> io::Result<Udp> {
         let options = ConnectOptions::new(String::new());
         for _ in 0..PORT_TRIES {
-            let port = PORT_FIRST + self.sockets.random() as u16 % PORT_FIRST;
+            let port = PORT_FIRST + self.sockets.bits() as u16 % PORT_FIRST;
             let local = match server {
                 SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
                 SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),

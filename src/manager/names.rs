@@ -339,7 +339,7 @@ impl<S> Core<S> {
     pub(super) fn services_done(&mut self, state: &mut S, ticket: u64, services: Vec<dns::Srv>) {
         if let Some(Wanted::Services { name, call, .. }) = self.names.waiting.remove(&ticket) {
             let sockets = &self.sockets;
-            let mut services = dns::order_services(services, &mut || sockets.random());
+            let mut services = dns::order_services(services, &mut || sockets.bits());
             // RFC 2782, "Target": the root says that there is decidedly no such service.
             services.retain(|srv| srv.target != dns::Name::root());
             let none = || not_found(&name, io::Error::other("the service is not offered there"));

@@ -6,8 +6,6 @@ mod happy;
 mod listener;
 #[cfg(feature = "sim")]
 pub(crate) mod mem;
-#[cfg(feature = "dns")]
-mod random;
 mod resolve;
 mod sockets;
 mod sockopt;

@@ -1,5 +1,7 @@
 //! Where a manager's sockets and addresses come from: the system, or a simulation.
 
+#[cfg(feature = "dns")]
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 
@@ -81,14 +83,20 @@ impl Sockets {
         Udp::connect(addr, o)
     }
 
-    /// Bits that nobody can guess; in a simulation those that the seed decides.
-    #[cfg(feature = "dns")]
-    pub(crate) fn random(&self) -> u64 {
+    /// 64 bits that nobody can guess; in a simulation those that its seed decides. Fails where the system has none.
+    #[cfg(any(feature = "dns", feature = "sntp"))]
+    pub(crate) fn random(&self) -> io::Result<u64> {
         #[cfg(feature = "sim")]
         if let Some(host) = &self.host {
-            return host.sim().world().rng().next_u64();
+            return Ok(host.sim().world().rng().next_u64());
         }
-        crate::net::random::bits()
+        getrandom::u64().map_err(|e| io::Error::other(format!("no random numbers: {e}")))
+    }
+
+    /// The same, from the keys of our hash tables where the system has none for us: those it has seeded.
+    #[cfg(feature = "dns")]
+    pub(crate) fn bits(&self) -> u64 {
+        self.random().unwrap_or_else(|_| RandomState::new().hash_one(0u64))
     }
 
     /// This is a world of its own, where nothing of the machine's settings counts.

@@ -6,3 +6,5 @@ pub mod dns;
 pub mod http;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
+#[cfg(feature = "sntp")]
+pub mod sntp;
