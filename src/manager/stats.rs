@@ -66,6 +66,16 @@ pub struct Stats {
     pub wakeups: u64,
     /// Wakeups whose connection, or whose manager, was closed before their turn came.
     pub wakeups_missed: u64,
+    /// Names that were not looked up because too many were already, or because they are none.
+    pub lookups_refused: u64,
+    /// Queries sent to name servers.
+    pub dns_queries: u64,
+    /// Answers to them.
+    pub dns_answers: u64,
+    /// Messages that came from name servers, or in their name, and answered nothing that was asked.
+    pub dns_strays: u64,
+    /// Questions for name servers that were answered from memory.
+    pub dns_cached: u64,
     /// Timer callbacks run.
     pub timers_fired: u64,
     /// Handlers, timers and hooks that panicked.

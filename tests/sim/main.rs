@@ -8,6 +8,8 @@
 mod client;
 mod connect;
 mod deadlines;
+#[cfg(feature = "dns")]
+mod dns;
 mod found;
 mod harness;
 mod http;
