@@ -1,7 +1,8 @@
 //! The server that the conformance scripts drive: `cargo run --release --example conformance -- --http 127.0.0.1:8080`.
 //!
-//! `--echo` answers every path with the body that came; `--mqtt ADDRESS` is an MQTT broker. Prints `ready` when it listens, and
-//! before that, where port 0 was asked for, `http ADDRESS` and `mqtt ADDRESS`.
+//! `--echo` answers every path with the body that came. `--mqtt ADDRESS` is an MQTT broker, `--sntp ADDRESS` tells the time there.
+//! Prints `ready` when it listens, and before that, where port 0 was asked for, `http ADDRESS`, `mqtt ADDRESS` and
+//! `sntp ADDRESS`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
     let options = match Options::read(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(what) => {
-            eprintln!("{what}\nusage: conformance [--http ADDRESS] [--echo] [--mqtt ADDRESS]");
+            eprintln!("{what}\nusage: conformance [--http ADDRESS] [--echo] [--mqtt ADDRESS] [--sntp ADDRESS]");
             return ExitCode::from(2);
         }
     };
@@ -37,6 +38,7 @@ struct Options {
     http: Option<String>,
     mqtt: Option<String>,
     echo: bool,
+    sntp: Option<String>,
 }
 
 impl Options {
@@ -47,6 +49,7 @@ impl Options {
                 "--http" => options.http = Some(args.next().ok_or("--http wants an address")?),
                 "--mqtt" => options.mqtt = Some(args.next().ok_or("--mqtt wants an address")?),
                 "--echo" => options.echo = true,
+                "--sntp" => options.sntp = Some(args.next().ok_or("--sntp wants an address")?),
                 other => return Err(format!("unknown argument {other:?}")),
             }
         }
@@ -67,6 +70,10 @@ fn serve(options: Options) -> vansire::Result<()> {
         let broker = Broker::new(broker::Options::new().queue_messages_max(5_000));
         let listener = broker.listen(&mut manager.net(), format!("mqtt://{address}"))?;
         tell_port("mqtt", &address, &mut manager, listener);
+    }
+    if let Some(address) = options.sntp {
+        let listener = manager.net().sntp_listen(format!("sntp://{address}"), |_: &mut Cx<'_>, _: Event<'_>| {})?;
+        tell_port("sntp", &address, &mut manager, listener);
     }
     println!("ready");
     manager.run()
@@ -100,7 +107,15 @@ fn reply_with_body(cx: &mut Cx<'_>, request: &http::Request<'_>) {
 }
 
 fn routes() -> vansire::Result<impl Handler<App>> {
-    Router::<App>::new()
+    let routes = Router::<App>::new();
+    #[cfg(feature = "static")]
+    let routes = {
+        let files = files()?;
+        routes.any("/static/*path", move |cx, request, _| {
+            files.serve(cx, request);
+        })
+    };
+    routes
         .get("/", |cx, _, _| {
             cx.reply(http::Response::text(200, "vansire\n"));
         })
@@ -148,6 +163,27 @@ fn number(params: &Params<'_>) -> Option<usize> {
 
 fn not_found(cx: &mut Cx<'_>) {
     cx.reply(http::Response::text(404, "Not here.\n"));
+}
+
+/// A folder with `file.bin`: 1 MiB, in which each byte is its place modulo 251.
+#[cfg(feature = "static")]
+fn files() -> vansire::Result<vansire::files::Dir> {
+    use std::time::SystemTime;
+    use vansire::files::{Dir, Options};
+    let folder = std::env::temp_dir().join(format!("vansire-conformance-{}", std::process::id()));
+    let make = || {
+        std::fs::create_dir_all(&folder)?;
+        let bytes: Vec<u8> = (0..1 << 20).map(|i| (i % 251) as u8).collect();
+        let path = folder.join("file.bin");
+        std::fs::write(&path, bytes)?;
+        let file = std::fs::File::options().write(true).open(&path)?;
+        // Old enough for a strong entity tag.
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600))
+    };
+    if let Err(e) = make() {
+        eprintln!("{}: {e}", folder.display());
+    }
+    Dir::with(&folder, Options::new().prefix("/static"))
 }
 
 /// A reply that counts its own chunks.

@@ -9,7 +9,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 servers=(floor ours nginx hyper actix may cymongoose)
-rows=(keepalive64 keepalive512 pipeline16 close64 idle burst128)
+rows=(keepalive64 keepalive512 pipeline16 close64 static1k static100k static10m idle burst128)
+# Those that serve files.
+file_servers=(ours nginx actix cymongoose)
 rounds=3
 seconds=5
 idle_conns=10000
@@ -24,6 +26,8 @@ bin=$target/release
 venv=$work/venv
 nginx=
 next_port=18100
+# The files that the server is started with; empty for none.
+folder=
 # The processes that run now.
 server_pid=
 server_pids=()
@@ -44,6 +48,7 @@ main() {
     done
     mkdir -p "$work"
     : >"$results"
+    make_files
 
     trap cleanup EXIT
     trap 'exit 129' HUP
@@ -97,6 +102,16 @@ choose() {
         [[ " ${list[*]} " == *" $name "* ]] || die "$name: not one of ${list[*]}"
     done
     list=("${chosen[@]}")
+}
+
+# The files of the rows static*, as old as any that is served.
+make_files() {
+    mkdir -p "$work/files"
+    printf 'Hello, World!' >"$work/files/index.html"
+    head -c 1024 /dev/urandom >"$work/files/1k.bin"
+    head -c 102400 /dev/urandom >"$work/files/100k.bin"
+    head -c 10485760 /dev/urandom >"$work/files/10m.bin"
+    touch -d '1 hour ago' "$work"/files/*
 }
 
 # --- what has to be there ---------------------------------------------------------------------------------------------
@@ -190,11 +205,19 @@ locked() {
 measure() {
     local round=$1 row=$2 server=$3 out=$work/load.out err=$work/load.err
     local -a args
+    folder=
+    if [[ $row == static* ]]; then
+        [[ " ${file_servers[*]} " == *" $server "* ]] || return 0
+        folder=$work/files
+    fi
     case $row in
     keepalive64) args=(--conns 64 --seconds "$seconds") ;;
     keepalive512) args=(--conns 512 --seconds "$seconds") ;;
     pipeline16) args=(--conns 64 --depth 16 --seconds "$seconds") ;;
     close64) args=(--conns 64 --close --seconds "$seconds") ;;
+    static1k) args=(--conns 64 --path /1k.bin --len 1024 --seconds "$seconds") ;;
+    static100k) args=(--conns 64 --path /100k.bin --len 102400 --seconds "$seconds") ;;
+    static10m) args=(--conns 16 --path /10m.bin --len 10485760 --seconds "$seconds") ;;
     idle) args=(--conns "$idle_conns" --idle --seconds "$idle_seconds") ;;
     burst128) args=(--conns 128 --burst --seconds "$seconds") ;;
     esac
@@ -231,8 +254,8 @@ start() {
         nginx_config >"$work/nginx.conf"
         command=("$nginx" -p "$work" -e "$log" -c "$work/nginx.conf")
         ;;
-    cymongoose) command=("$venv/bin/python" cymongoose_server.py "$addr") ;;
-    *) command=("$bin/$server" "$addr") ;;
+    cymongoose) command=("$venv/bin/python" cymongoose_server.py "$addr" ${folder:+"$folder"}) ;;
+    *) command=("$bin/$server" "$addr" ${folder:+"$folder"}) ;;
     esac
     taskset -c "$server_cpu" "${command[@]}" >"$log" 2>&1 &
     server_pid=$!
@@ -275,7 +298,7 @@ http {
     server {
         listen $addr backlog=4096;
         location / {
-            return 200 "Hello, World!";
+            $(if [ -n "$folder" ]; then echo "root $folder; sendfile on;"; else echo 'return 200 "Hello, World!";'; fi)
         }
     }
 }

@@ -3,7 +3,12 @@
 mod client;
 mod deadlines;
 mod hub;
+#[cfg(feature = "static")]
+mod parts;
 mod reply;
+
+#[cfg(feature = "static")]
+pub use parts::Part;
 
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
@@ -205,6 +210,8 @@ impl Conn {
         match &mut self.proto {
             Proto::Http(http) => Some(http),
             Proto::Raw | Proto::Client(_) => None,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => None,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::Output;
 use super::loader::{Loaded, Problems, one_line};
-use crate::app::folders::Folder;
+use crate::app::folders;
 use crate::app::redirect;
 use crate::net::{Target, Url};
 
@@ -57,7 +57,7 @@ impl Loaded {
     fn verify_paths(&self, tell: &mut impl FnMut(&str, usize, String)) {
         let mut seen: HashMap<String, usize> = HashMap::new();
         for (index, folder) in self.config.http.folders.iter().enumerate() {
-            if let Err(why) = Folder::open(folder) {
+            if let Err(why) = folders::open(folder) {
                 tell("http.static.root", index, why);
             }
             if let Some(own) = is_own(&folder.prefix) {

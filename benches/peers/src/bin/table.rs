@@ -25,6 +25,8 @@ struct Row {
     name: &'static str,
     title: &'static str,
     kind: Kind,
+    /// The server that the others are compared with.
+    base: &'static str,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,16 +37,19 @@ enum Kind {
 }
 
 /// In the order of the columns; the names are those of http.sh.
-const ROWS: [Row; 6] = [
-    Row { name: "keepalive64", title: "keep-alive, 64", kind: Kind::Steady },
-    Row { name: "keepalive512", title: "keep-alive, 512", kind: Kind::Steady },
-    Row { name: "pipeline16", title: "pipeline of 16, 64", kind: Kind::Steady },
-    Row { name: "close64", title: "connection per request, 64", kind: Kind::Steady },
-    Row { name: "idle", title: "idle", kind: Kind::Idle },
-    Row { name: "burst128", title: "burst of 128", kind: Kind::Burst },
+const ROWS: [Row; 9] = [
+    Row { name: "keepalive64", title: "keep-alive, 64", kind: Kind::Steady, base: FLOOR },
+    Row { name: "keepalive512", title: "keep-alive, 512", kind: Kind::Steady, base: FLOOR },
+    Row { name: "pipeline16", title: "pipeline of 16, 64", kind: Kind::Steady, base: FLOOR },
+    Row { name: "close64", title: "connection per request, 64", kind: Kind::Steady, base: FLOOR },
+    Row { name: "static1k", title: "file of 1 KB, 64", kind: Kind::Steady, base: "nginx" },
+    Row { name: "static100k", title: "file of 100 KB, 64", kind: Kind::Steady, base: "nginx" },
+    Row { name: "static10m", title: "file of 10 MB, 16", kind: Kind::Steady, base: "nginx" },
+    Row { name: "idle", title: "idle", kind: Kind::Idle, base: FLOOR },
+    Row { name: "burst128", title: "burst of 128", kind: Kind::Burst, base: FLOOR },
 ];
 
-/// The server that the others are compared with.
+/// The server that the others are compared with where nothing else is said.
 const FLOOR: &str = "floor";
 
 struct Runs {
@@ -78,10 +83,11 @@ impl Runs {
         median(self.of(server, row).filter_map(|line| line["result"][figure].as_f64()).collect())
     }
 
-    /// The median of the ratio to the floor within a round: what disturbs a round disturbs both sides of it.
+    /// The median of the ratio to the row's base within a round: what disturbs a round disturbs both sides of it.
     fn ratio(&self, server: &str, row: &str, figure: &str) -> Option<f64> {
+        let base = ROWS.iter().find(|known| known.name == row)?.base;
         let ratio = |line: &Value| {
-            let floor = self.of(FLOOR, row).find(|other| other["round"] == line["round"])?;
+            let floor = self.of(base, row).find(|other| other["round"] == line["round"])?;
             Some(line["result"][figure].as_f64()? / floor["result"][figure].as_f64()?)
         };
         median(self.of(server, row).filter_map(ratio).collect())
@@ -100,7 +106,8 @@ impl Runs {
         let mut titles: Vec<String> = steady.iter().map(|row| format!("{}: us", row.title)).collect();
         titles.extend(idle.iter().flat_map(|_| ["idle: bytes/connection".into(), "idle: wakeups/s".into()]));
         titles.extend(burst.iter().map(|row| format!("{}: accepts/s", row.title)));
-        let mut text = String::from("Server CPU per request in microseconds (ratio to the floor):\n\n");
+        let mut text =
+            String::from("Server CPU per request in microseconds (ratio to the floor; for files, to nginx):\n\n");
         text += &self.table(&titles, |server| {
             let mut cells: Vec<String> = steady.iter().map(|row| self.cpu_cell(server, row.name)).collect();
             for row in &idle {
@@ -182,7 +189,7 @@ impl Runs {
                     .filter_map(|figure| Some((figure.clone(), self.median(server, row.name, figure)?.into())))
                     .collect();
                 if let Some(ratio) = self.ratio(server, row.name, CPU) {
-                    figures.insert("ratio_to_floor".into(), ratio.into());
+                    figures.insert(format!("ratio_to_{}", row.base), ratio.into());
                 }
                 rows.insert(row.name.into(), figures.into());
             }
