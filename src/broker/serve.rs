@@ -122,6 +122,14 @@ impl Broker {
         net.listen(options, move |cx: &mut Ctx<'_, S>, event: Happened<'_>| broker.handle(cx, event))
     }
 
+    /// Serves a connection that was not accepted by one of its listeners, as from [`Net::adopt`]: its handler has to pass every event
+    /// to [`handle`](Self::handle).
+    pub fn serve<S>(&self, net: &mut Net<'_, S>, conn: ConnId) {
+        let (now, remote) = (net.core.now, net.remote_addr(conn));
+        self.shared.core.borrow_mut().handle_accepted(conn, remote, None, now);
+        self.settle(net);
+    }
+
     /// Deals with an event of a connection: what the handler of [`listen`](Self::listen) does.
     ///
     /// For connections that another listener accepted, with a handler of your own: give it every event from `Accepted` on, and
