@@ -16,6 +16,8 @@ use super::connect::Connecting;
 use super::handlers::HandlerRef;
 #[cfg(feature = "http")]
 use super::http::{ClientConn, HttpConn};
+#[cfg(feature = "mqtt")]
+use super::mqtt_client::MqttConn;
 use super::udp::Outgoing;
 
 pub(crate) struct Conn {
@@ -89,6 +91,8 @@ pub(crate) enum Proto {
     Http(HttpConn),
     #[cfg(feature = "http")]
     Client(Box<ClientConn>),
+    #[cfg(feature = "mqtt")]
+    MqttClient(Box<MqttConn>),
 }
 
 impl Speaks {
@@ -110,6 +114,12 @@ pub(crate) enum Due {
     Retry,
     Drain,
     Linger,
+    /// PINGREQ, or an answer to it or to CONNECT.
+    #[cfg(feature = "mqtt")]
+    Mqtt,
+    /// The end of the pause before another connection.
+    #[cfg(feature = "mqtt")]
+    Redial,
     #[cfg(feature = "http")]
     Head,
     #[cfg(feature = "http")]
@@ -136,6 +146,8 @@ impl Due {
     pub(crate) fn deadline(self) -> Option<Deadline> {
         match self {
             Due::Nothing | Due::Retry | Due::Linger | Due::Continue => None,
+            #[cfg(feature = "mqtt")]
+            Due::Mqtt | Due::Redial => None,
             Due::Connect => Some(Deadline::Connect),
             Due::Drain => Some(Deadline::Drain),
             Due::Head => Some(Deadline::Head),
@@ -205,6 +217,12 @@ impl Flags {
         self.0 &= !bits.0;
     }
 
+    /// Those of the bits that are set.
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn kept(self, bits: Self) -> Self {
+        Self(self.0 & bits.0)
+    }
+
     /// Sets the bits; true when they were not set before.
     pub(crate) fn raise(&mut self, bits: Self) -> bool {
         let was = self.has(bits);
@@ -271,6 +289,9 @@ impl Conn {
         match &self.proto {
             #[cfg(feature = "http")]
             Proto::Client(_) => true,
+            // Two sides that both wait for the other to read would wait for ever.
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => true,
             #[cfg(feature = "http")]
             Proto::Http(_) => false,
             Proto::Raw => false,
@@ -284,6 +305,8 @@ impl Conn {
             Proto::Client(client) => client.is_tunnelling(),
             #[cfg(feature = "http")]
             Proto::Http(_) => false,
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => false,
             Proto::Raw => false,
         }
     }

@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-#[cfg(feature = "http")]
-use crate::error::Kind;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
 use crate::net::{self, Happy, Step, Stream, Target, Transport, Url, connect_error, order, resolve_error};
@@ -16,9 +14,7 @@ use crate::options::ConnectOptions;
 use crate::reactor::{Command, Token, Watch};
 use crate::time::Moment;
 
-#[cfg(feature = "http")]
-use super::conn::Proto;
-use super::conn::{Conn, Datagrams, Due, Flags, Io, Speaks};
+use super::conn::{Conn, Datagrams, Due, Flags, Io, Proto, Speaks};
 use super::core::{Core, Notice};
 use super::dispatch;
 use super::handlers::Handler;
@@ -91,10 +87,14 @@ impl<S> Core<S> {
         options: ConnectOptions,
         handler: super::handlers::BoxHandler<S>,
     ) -> Result<ConnId> {
-        self.check_room(options.url.as_str())?;
         let url = Url::parse(options.url.as_str())?;
         let speaks = if options.raw { Ok(Speaks::Raw) } else { super::net::speaks(url.scheme()) };
         let (proto, url) = match speaks {
+            #[cfg(feature = "mqtt")]
+            Err(_) if url.scheme() == net::Scheme::Mqtt => {
+                let what = "what it says of itself is missing: use mqtt_connect, or ConnectOptions::raw for the bare bytes";
+                return Err(Error::new(Kind::Unsupported, format!("cannot connect to {url}: {what}")));
+            }
             #[cfg(feature = "http")]
             Ok(Speaks::Raw) if options.proxy.is_some() => {
                 let what = "only HTTP goes through a proxy";
@@ -108,6 +108,18 @@ impl<S> Core<S> {
             }
             Err(e) => return Err(Error::with_source(e.kind(), format!("cannot connect to {url}"), e.to_string())),
         };
+        self.connect_as(proto, url, options, handler)
+    }
+
+    /// Begins a connection on which this protocol is spoken.
+    pub(crate) fn connect_as(
+        &mut self,
+        proto: Proto,
+        url: Url,
+        options: ConnectOptions,
+        handler: super::handlers::BoxHandler<S>,
+    ) -> Result<ConnId> {
+        self.check_room(options.url.as_str())?;
         url.connect_target()?;
         let limits = options.limits.map_or_else(|| Rc::clone(&self.limits), |limits| Rc::new(limits.in_order()));
         let now = self.clock.now();
@@ -126,7 +138,7 @@ impl<S> Core<S> {
     }
 
     /// Has a connection leave its peer for another.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "mqtt"))]
     pub(crate) fn redial(&mut self, key: Key, url: Url, options: ConnectOptions) {
         let now = self.now;
         let Some(conn) = self.conns.get_mut(key) else { return };
@@ -135,6 +147,7 @@ impl<S> Core<S> {
         conn.io = Io::Connecting(Box::new(connecting));
         self.set_due(key, Due::Connect, deadline);
         self.notify(key, Notice::Start);
+        #[cfg(feature = "http")]
         self.ask_for_tunnel(key);
     }
 
@@ -353,6 +366,8 @@ impl<S> Core<S> {
             false => self.set_due(key, Due::Nothing, Moment::NEVER),
         }
         self.stats.connected += 1;
+        #[cfg(feature = "mqtt")]
+        self.greet_mqtt(key);
         if !self.conns.get(key).is_some_and(Conn::is_tunnelling) {
             dispatch::call(state, self, key, Event::Connected);
         }

@@ -10,6 +10,8 @@ mod handlers;
 #[cfg(feature = "http")]
 pub(crate) mod http;
 mod info;
+#[cfg(feature = "mqtt")]
+mod mqtt_client;
 mod net;
 #[cfg(feature = "http")]
 pub(crate) mod router;
@@ -449,6 +451,10 @@ impl<S> Core<S> {
             Due::Retry => self.make_ready(key),
             Due::Linger => self.close(key, CloseReason::Local),
             Due::Drain => self.close(key, CloseReason::TimedOut(crate::event::Deadline::Drain)),
+            #[cfg(feature = "mqtt")]
+            Due::Mqtt => self.mqtt_overdue(key),
+            #[cfg(feature = "mqtt")]
+            Due::Redial => self.mqtt_redial(key),
             #[cfg(feature = "http")]
             _ if matches!(conn.proto, conn::Proto::Client(_)) => self.client_overdue(key, due),
             #[cfg(feature = "http")]

@@ -131,7 +131,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Stream => self.core.send(id.0, bytes),
             Carrier::Datagrams => self.core.send_datagram(id.0, None, bytes),
-            #[cfg(feature = "http")]
+            #[cfg(any(feature = "http", feature = "mqtt"))]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -142,7 +142,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Stream => self.core.send_shared(id.0, bytes),
             Carrier::Datagrams => self.core.send_datagram(id.0, None, &bytes),
-            #[cfg(feature = "http")]
+            #[cfg(any(feature = "http", feature = "mqtt"))]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -155,7 +155,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Datagrams => self.core.send_datagram(id.0, Some(to), datagram),
             Carrier::Stream => Sent::Invalid,
-            #[cfg(feature = "http")]
+            #[cfg(any(feature = "http", feature = "mqtt"))]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -265,7 +265,7 @@ enum Carrier {
     Stream,
     Datagrams,
     /// Bytes belong to a protocol.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "mqtt"))]
     Protocol,
     None,
 }
@@ -281,6 +281,8 @@ impl<S> Core<S> {
             (Io::Stream(_) | Io::Connecting(_), super::conn::Proto::Http(_) | super::conn::Proto::Client(_)) => {
                 Carrier::Protocol
             }
+            #[cfg(feature = "mqtt")]
+            (Io::Stream(_) | Io::Connecting(_), super::conn::Proto::MqttClient(_)) => Carrier::Protocol,
             (Io::Listener(_) | Io::None, _) => Carrier::None,
         }
     }

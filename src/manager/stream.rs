@@ -74,6 +74,8 @@ impl<S> Core<S> {
             Proto::Raw => true,
             #[cfg(feature = "http")]
             Proto::Client(_) => true,
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => true,
             #[cfg(feature = "http")]
             Proto::Http(_) => false,
         };
@@ -182,6 +184,8 @@ impl<S> Core<S> {
             Proto::Http(_) => self.serve_http(state, key, bytes),
             #[cfg(feature = "http")]
             Proto::Client(_) => self.serve_client(state, key, bytes),
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => self.serve_mqtt(state, key, bytes),
         }
     }
 
@@ -197,6 +201,8 @@ impl<S> Core<S> {
             Proto::Http(_) => {}
             #[cfg(feature = "http")]
             Proto::Client(_) => self.end_of_response(state, key),
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => self.close(key, CloseReason::Peer),
         }
     }
 
@@ -283,6 +289,8 @@ impl<S> Core<S> {
         match failed {
             #[cfg(feature = "http")]
             Some(_) if self.client_write_failed(key) => {}
+            #[cfg(feature = "mqtt")]
+            Some(_) if self.mqtt_write_failed(key) => {}
             Some(kind) => self.close(key, CloseReason::Reset(kind)),
             None => self.flushed(key),
         }
@@ -376,6 +384,8 @@ impl<S> Core<S> {
             Proto::Http(_) => self.settle_http(key),
             #[cfg(feature = "http")]
             Proto::Client(_) => self.settle_client(key),
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => self.settle_mqtt(key),
         }
     }
 }
@@ -390,6 +400,8 @@ impl Conn {
             // Also while nothing is asked: to see the end.
             #[cfg(feature = "http")]
             Proto::Client(_) => true,
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => true,
         };
         wanted && self.takes_input() && self.flags.has(Flags::READABLE) && !self.flags.has(Flags::BACKLOG)
     }
@@ -399,6 +411,8 @@ impl Conn {
         match &self.proto {
             // A raw peer may send at any time.
             Proto::Raw => false,
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => false,
             #[cfg(feature = "http")]
             Proto::Http(http) => {
                 let quiet = !self.has_input() && !self.flags.has(Flags::READABLE | Flags::READ_CLOSED);
