@@ -92,7 +92,8 @@ impl<S> Core<S> {
         let (proto, url) = match speaks {
             #[cfg(feature = "mqtt")]
             Err(_) if url.scheme() == net::Scheme::Mqtt => {
-                let what = "what it says of itself is missing: use mqtt_connect, or ConnectOptions::raw for the bare bytes";
+                let what =
+                    "what it says of itself is missing: use mqtt_connect, or ConnectOptions::raw for the bare bytes";
                 return Err(Error::new(Kind::Unsupported, format!("cannot connect to {url}: {what}")));
             }
             #[cfg(feature = "http")]

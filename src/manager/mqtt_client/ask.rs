@@ -97,9 +97,8 @@ impl<S> Net<'_, S> {
     pub fn unsubscribe(&mut self, conn: ConnId, filters: &[&str]) -> Result<Token> {
         let now = self.core.instant();
         let list = List::from(filters);
-        self.core.ask_mqtt(conn.0, "unsubscribe", |client, out| {
-            client.unsubscribe(list, Properties::default(), now, out)
-        })
+        self.core
+            .ask_mqtt(conn.0, "unsubscribe", |client, out| client.unsubscribe(list, Properties::default(), now, out))
     }
 
     /// Acknowledges a message that `MqttMessage` brought, where the options say that the application does
@@ -139,12 +138,7 @@ impl<S> Net<'_, S> {
 }
 
 impl<S> Core<S> {
-    fn mqtt_connect(
-        &mut self,
-        to: ConnectOptions,
-        options: ClientOptions,
-        handler: BoxHandler<S>,
-    ) -> Result<ConnId> {
+    fn mqtt_connect(&mut self, to: ConnectOptions, options: ClientOptions, handler: BoxHandler<S>) -> Result<ConnId> {
         let url = Url::parse(to.url.as_str())?;
         match url.scheme() {
             Scheme::Mqtt => {}

@@ -39,11 +39,11 @@ pub mod topic;
 mod trie;
 mod wire;
 
-pub use client::{
-    AckId, Acks, Arrived, Client, ClientLimits, ClientOptions, Failure, Fault, Input, Overdue, QueueFull, Reconnect, Room,
-    SendError, Token,
-};
 pub(crate) use client::is_final;
+pub use client::{
+    AckId, Acks, Arrived, Client, ClientLimits, ClientOptions, Failure, Fault, Input, Overdue, QueueFull, Reconnect,
+    Room, SendError, Token,
+};
 #[cfg(feature = "mqttbytes")]
 pub use compat::{NotConvertible, from_mqttbytes, to_mqttbytes};
 pub use decode::{DecodeLimits, Frame, connect_version, decode, frame};

@@ -320,7 +320,9 @@ mod tests {
     fn pauses_double_and_a_random_half_is_left_out() {
         let reconnect = Reconnect { min: Duration::from_secs(1), max: Duration::from_secs(20) };
         // (failures, the longest pause in ms)
-        for (failures, full) in [(0, 1000), (1, 2000), (4, 16_000), (5, 20_000), (31, 20_000), (32, 20_000), (u32::MAX, 20_000)] {
+        for (failures, full) in
+            [(0, 1000), (1, 2000), (4, 16_000), (5, 20_000), (31, 20_000), (32, 20_000), (u32::MAX, 20_000)]
+        {
             let full = Duration::from_millis(full);
             assert_eq!(reconnect.pause(failures, 0), full / 2, "{failures}");
             let longest = reconnect.pause(failures, u64::MAX);

@@ -68,12 +68,7 @@ impl Client {
     }
 
     #[inline]
-    fn take_message<'a>(
-        &mut self,
-        publish: Publish<'a>,
-        now: Instant,
-        out: &mut Vec<u8>,
-    ) -> Result<Input<'a>, Fault> {
+    fn take_message<'a>(&mut self, publish: Publish<'a>, now: Instant, out: &mut Vec<u8>) -> Result<Input<'a>, Fault> {
         let topic = self.taken.resolve(&publish, self.limits.aliases_max)?;
         let Some(id) = publish.id else {
             return Ok(Input::Message(Arrived { publish, topic, ack: None }));
@@ -89,9 +84,10 @@ impl Client {
             }
             Arrival::InUse => Err(broken("a packet identifier that is in use")),
             // MQTT-3.3.4-9, section 4.9
-            Arrival::TooMany => {
-                Err(Fault::Broken(ReasonCode::ReceiveMaximumExceeded, "more messages under way than the receive maximum"))
-            }
+            Arrival::TooMany => Err(Fault::Broken(
+                ReasonCode::ReceiveMaximumExceeded,
+                "more messages under way than the receive maximum",
+            )),
         }
     }
 
