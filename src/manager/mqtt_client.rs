@@ -61,6 +61,15 @@ impl Conn {
         }
     }
 
+    /// How to go on after an end for this reason, unless it is for good.
+    fn reconnect(&mut self, reason: &CloseReason) -> Option<Reconnect> {
+        // Only a broken protocol drains by itself; otherwise this side has asked for the end.
+        let is_asked = self.flags.has(Flags::DRAINING) && !matches!(reason, CloseReason::Protocol(_));
+        let client = &self.mqtt()?.client;
+        let is_ours = is_asked || client.has_left();
+        client.reconnect().filter(|_| !is_ours && comes_back(reason))
+    }
+
     /// Packets go both ways.
     fn is_mqtt_up(&self) -> bool {
         self.takes_output() && matches!(self.io, Io::Stream(_))
@@ -267,26 +276,41 @@ impl<S> Core<S> {
         true
     }
 
+    /// Its connection is about to end, and there will be another one: what is asked for now is for that.
+    fn waits_for_next(&mut self, key: Key) -> bool {
+        let is_running = self.stop == Stop::Running;
+        let Some(conn) = self.conns.get_mut(key).filter(|_| is_running) else { return false };
+        let Some(reason) = conn.reason.take() else { return false };
+        let returns = conn.reconnect(&reason).is_some();
+        conn.reason = Some(reason);
+        match conn.mqtt().filter(|_| returns) {
+            Some(mqtt) => {
+                mqtt.client.handle_lost();
+                true
+            }
+            None => false,
+        }
+    }
+
     /// A connection is over. True: there will be another one, in the same place.
     pub(crate) fn mqtt_lost(&mut self, state: &mut S, key: Key, reason: &CloseReason) -> bool {
-        let now = self.now;
-        let Some(mqtt) = self.mqtt_mut(key) else { return false };
-        mqtt.client.handle_lost();
-        let opened_at = mqtt.opened_at.take();
-        let Some(reconnect) = mqtt.client.reconnect().filter(|_| comes_back(reason)) else {
-            mqtt.client.handle_end();
-            self.tell_ends(state, key);
-            return false;
-        };
-        if self.stop != Stop::Running {
-            if let Some(mqtt) = self.mqtt_mut(key) {
-                mqtt.client.handle_end();
+        let (now, is_running) = (self.now, self.stop == Stop::Running);
+        let Some(conn) = self.conns.get_mut(key) else { return false };
+        let reconnect = conn.reconnect(reason).filter(|_| is_running);
+        let Some(mqtt) = conn.mqtt() else { return false };
+        let lasted = mqtt.opened_at.take().map(|at| now.since(at));
+        match reconnect {
+            Some(reconnect) => {
+                mqtt.client.handle_lost();
+                self.wait_to_redial(state, key, reason, reconnect, lasted);
+                true
             }
-            self.tell_ends(state, key);
-            return false;
+            None => {
+                mqtt.client.handle_end();
+                self.tell_ends(state, key);
+                false
+            }
         }
-        self.wait_to_redial(state, key, reason, reconnect, opened_at.map(|at| now.since(at)));
-        true
     }
 
     fn wait_to_redial(

@@ -12,6 +12,8 @@ mod found;
 mod harness;
 mod http;
 mod life;
+#[cfg(feature = "mqtt")]
+mod mqtt_client;
 mod partition;
 mod raw;
 mod stop;

@@ -181,7 +181,7 @@ impl<S> Core<S> {
         ask: impl FnOnce(&mut Client, &mut Vec<u8>) -> std::result::Result<T, SendError>,
     ) -> Result<T> {
         let gone = || Error::new(Kind::Gone, format!("cannot {what}: the connection is closed, or no MQTT client's"));
-        if self.conns.get(key).is_none_or(Conn::is_ending) {
+        if self.conns.get(key).is_none_or(Conn::is_ending) && !self.waits_for_next(key) {
             return Err(gone());
         }
         match self.speak(key, ask) {

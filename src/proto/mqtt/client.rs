@@ -147,8 +147,10 @@ enum Phase {
     Connecting,
     /// CONNACK has come.
     Open,
-    /// Nothing more is said on it.
+    /// The server has ended it, or broken it.
     Ending,
+    /// We have ended it, and with it everything.
+    Left,
 }
 
 /// One session with a server.
@@ -214,6 +216,11 @@ impl Client {
     /// The server has taken the client in, and the connection stands.
     pub fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    /// It has said DISCONNECT.
+    pub fn has_left(&self) -> bool {
+        self.phase == Phase::Left
     }
 
     /// The name: its own, or the one that the server has given it.
@@ -317,7 +324,7 @@ impl Client {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let clock = self.clock?;
         match self.phase {
-            Phase::Offline | Phase::Ending => None,
+            Phase::Offline | Phase::Ending | Phase::Left => None,
             // Bytes that make no packet do not move it.
             Phase::Connecting => clock.sent.checked_add(self.options.connack_timeout),
             Phase::Open if clock.pinged => clock.heard.max(clock.sent).checked_add(self.options.ping_timeout),
@@ -333,7 +340,7 @@ impl Client {
         }
         let Some(clock) = &mut self.clock else { return Ok(()) };
         match self.phase {
-            Phase::Offline | Phase::Ending => Ok(()),
+            Phase::Offline | Phase::Ending | Phase::Left => Ok(()),
             Phase::Connecting => Err(Overdue::ConnAck),
             Phase::Open if clock.pinged => Err(Overdue::Ping),
             Phase::Open => {

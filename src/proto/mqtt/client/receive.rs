@@ -49,7 +49,7 @@ impl Client {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<Option<(Input<'a>, usize)>, Fault> {
-        if matches!(self.phase, Phase::Offline | Phase::Ending) {
+        if matches!(self.phase, Phase::Offline | Phase::Ending | Phase::Left) {
             return Ok(Some((Input::Nothing, bytes.len())));
         }
         let limits = DecodeLimits { packet_max: self.limits.packet_max.get() };

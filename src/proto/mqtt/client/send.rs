@@ -49,7 +49,7 @@ impl Client {
         if publish.properties.has(PropertyId::SubscriptionIdentifier) {
             return Err(SendError::NotYours);
         }
-        if self.phase == Phase::Ending {
+        if self.phase == Phase::Left {
             return Err(SendError::NotConnected);
         }
         let is_free = self.phase == Phase::Open && room == Room::Free && self.outbox.is_queue_empty();
@@ -265,7 +265,7 @@ impl Client {
         out: &mut Vec<u8>,
         packet: impl Fn(PacketId) -> Packet<'p>,
     ) -> Result<Token, SendError> {
-        if self.phase == Phase::Ending {
+        if self.phase == Phase::Left {
             return Err(SendError::NotConnected);
         }
         let len = encoded_len(&packet(NO_ID), self.version())?;
@@ -381,7 +381,7 @@ impl Client {
             return Err(SendError::TooLong);
         }
         self.say(&packet, now, out)?;
-        self.phase = Phase::Ending;
+        self.phase = Phase::Left;
         Ok(())
     }
 }
