@@ -1,15 +1,16 @@
 //! The server that the conformance scripts drive: `cargo run --release --example conformance -- --http 127.0.0.1:8080`.
 //!
-//! `--echo` answers every path with the body that came. Prints `ready` when it listens, and before that, where port 0 was
-//! asked for, `http ADDRESS`.
+//! `--echo` answers every path with the body that came; `--mqtt ADDRESS` is an MQTT broker; `--sntp ADDRESS` tells the time.
+//! Prints `ready` when it listens, and before that, where port 0 was asked for, `http ADDRESS`, `mqtt ADDRESS`, `sntp ADDRESS`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use vansire::broker::{self, Broker};
 use vansire::http::{Params, Router, sse};
-use vansire::{ConnMap, Ctx, Event, Handler, Limits, ListenOptions, Manager, Sent, http};
+use vansire::{ConnId, ConnMap, Ctx, Event, Handler, Limits, ListenOptions, Manager, Sent, http};
 
 /// Larger than any body of the scripts but those that should be refused.
 const BODY_MAX: usize = 16 * 1024 * 1024;
@@ -18,7 +19,7 @@ fn main() -> ExitCode {
     let options = match Options::read(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(what) => {
-            eprintln!("{what}\nusage: conformance [--http ADDRESS] [--echo]");
+            eprintln!("{what}\nusage: conformance [--http ADDRESS] [--echo] [--mqtt ADDRESS] [--sntp ADDRESS]");
             return ExitCode::from(2);
         }
     };
@@ -34,7 +35,9 @@ fn main() -> ExitCode {
 #[derive(Default)]
 struct Options {
     http: Option<String>,
+    mqtt: Option<String>,
     echo: bool,
+    sntp: Option<String>,
 }
 
 impl Options {
@@ -43,7 +46,9 @@ impl Options {
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--http" => options.http = Some(args.next().ok_or("--http wants an address")?),
+                "--mqtt" => options.mqtt = Some(args.next().ok_or("--mqtt wants an address")?),
                 "--echo" => options.echo = true,
+                "--sntp" => options.sntp = Some(args.next().ok_or("--sntp wants an address")?),
                 other => return Err(format!("unknown argument {other:?}")),
             }
         }
@@ -57,14 +62,28 @@ fn serve(options: Options) -> vansire::Result<()> {
         let url = ListenOptions::new(format!("http://{address}"));
         let listener =
             if options.echo { manager.net().listen(url, echo)? } else { manager.net().listen(url, routes()?)? };
-        if address.ends_with(":0")
-            && let Some(bound) = manager.net().local_addr(listener)
-        {
-            println!("http {bound}");
-        }
+        tell_port("http", &address, &mut manager, listener);
+    }
+    if let Some(address) = options.mqtt {
+        // As many messages as the reference configuration of the scripts lets wait.
+        let broker = Broker::new(broker::Options::new().queue_messages_max(5_000));
+        let listener = broker.listen(&mut manager.net(), format!("mqtt://{address}"))?;
+        tell_port("mqtt", &address, &mut manager, listener);
+    }
+    if let Some(address) = options.sntp {
+        let listener = manager.net().sntp_listen(format!("sntp://{address}"), |_: &mut Cx<'_>, _: Event<'_>| {})?;
+        tell_port("sntp", &address, &mut manager, listener);
     }
     println!("ready");
     manager.run()
+}
+
+fn tell_port(what: &str, asked_for: &str, manager: &mut Manager<App>, listener: ConnId) {
+    if asked_for.ends_with(":0")
+        && let Some(bound) = manager.net().local_addr(listener)
+    {
+        println!("{what} {bound}");
+    }
 }
 
 #[derive(Default)]
@@ -87,7 +106,15 @@ fn reply_with_body(cx: &mut Cx<'_>, request: &http::Request<'_>) {
 }
 
 fn routes() -> vansire::Result<impl Handler<App>> {
-    Router::<App>::new()
+    let routes = Router::<App>::new();
+    #[cfg(feature = "static")]
+    let routes = {
+        let files = files()?;
+        routes.any("/static/*path", move |cx, request, _| {
+            files.serve(cx, request);
+        })
+    };
+    routes
         .get("/", |cx, _, _| {
             cx.reply(http::Response::text(200, "vansire\n"));
         })
@@ -135,6 +162,27 @@ fn number(params: &Params<'_>) -> Option<usize> {
 
 fn not_found(cx: &mut Cx<'_>) {
     cx.reply(http::Response::text(404, "Not here.\n"));
+}
+
+/// A folder with `file.bin`: 1 MiB, in which each byte is its place modulo 251.
+#[cfg(feature = "static")]
+fn files() -> vansire::Result<vansire::files::Dir> {
+    use std::time::SystemTime;
+    use vansire::files::{Dir, Options};
+    let folder = std::env::temp_dir().join(format!("vansire-conformance-{}", std::process::id()));
+    let make = || {
+        std::fs::create_dir_all(&folder)?;
+        let bytes: Vec<u8> = (0..1 << 20).map(|i| (i % 251) as u8).collect();
+        let path = folder.join("file.bin");
+        std::fs::write(&path, bytes)?;
+        let file = std::fs::File::options().write(true).open(&path)?;
+        // Old enough for a strong entity tag.
+        file.set_modified(SystemTime::now() - Duration::from_secs(3600))
+    };
+    if let Err(e) = make() {
+        eprintln!("{}: {e}", folder.display());
+    }
+    Dir::with(&folder, Options::new().prefix("/static"))
 }
 
 /// A reply that counts its own chunks.

@@ -15,6 +15,8 @@ use crate::id::ConnId;
 use crate::proto::http;
 #[cfg(feature = "mqtt")]
 use crate::proto::mqtt;
+#[cfg(feature = "sntp")]
+use crate::proto::sntp;
 
 /// What happened to a connection. Borrowed: nothing of it outlives the handler's call, which the compiler checks.
 ///
@@ -127,6 +129,9 @@ pub enum Event<'a> {
         /// After which pause.
         retry_in: Duration,
     },
+    /// A time server has answered ([`Net::sntp_connect`](crate::Net::sntp_connect)).
+    #[cfg(feature = "sntp")]
+    SntpTime(sntp::Sample),
     /// Bytes from [`Waker::wakeup`](crate::Waker::wakeup).
     Wakeup(&'a [u8]),
     /// Output fell below the low-water mark after it had been above the high one: go on sending.
@@ -175,6 +180,8 @@ impl Event<'_> {
             Event::MqttDisconnected(_) => "MqttDisconnected",
             #[cfg(feature = "mqtt")]
             Event::MqttLost { .. } => "MqttLost",
+            #[cfg(feature = "sntp")]
+            Event::SntpTime(_) => "SntpTime",
             Event::Wakeup(_) => "Wakeup",
             Event::Drained => "Drained",
             Event::Closed(_) => "Closed",
@@ -299,6 +306,8 @@ pub enum Deadline {
     /// Anything from the MQTT server after PINGREQ.
     #[cfg(feature = "mqtt")]
     Ping,
+    /// The answer of a server that was asked over UDP, however often it was asked.
+    Answer,
     /// Sending what was left after `drain`.
     Drain,
 }
@@ -316,6 +325,7 @@ impl fmt::Display for Deadline {
             Deadline::ConnAck => "waiting for CONNACK",
             #[cfg(feature = "mqtt")]
             Deadline::Ping => "waiting for PINGRESP",
+            Deadline::Answer => "waiting for an answer",
             Deadline::Drain => "draining",
         })
     }

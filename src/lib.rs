@@ -27,9 +27,13 @@
 #[cfg(feature = "app")]
 #[doc(hidden)]
 pub mod app;
+#[cfg(feature = "broker")]
+pub mod broker;
 mod buf;
 mod error;
 mod event;
+#[cfg(feature = "static")]
+pub mod files;
 mod id;
 mod manager;
 pub mod net;
@@ -43,12 +47,28 @@ mod trace;
 #[cfg(doctest)]
 mod wont_compile;
 
+#[cfg(feature = "dns")]
+pub mod dns {
+    //! DNS: what [`Net::resolve_service`](crate::Net::resolve_service) finds, why lookups fail, and messages for programs
+    //! that speak it themselves.
+    pub use crate::proto::dns::*;
+}
+
 #[cfg(feature = "http")]
 pub mod http {
     //! HTTP/1.1: requests, responses, routing.
+    #[cfg(feature = "static")]
+    pub use crate::manager::http::Part;
     pub use crate::manager::http::{Body, EventHub, ReplyId, Subscribed};
     pub use crate::manager::router::{Params, Router};
     pub use crate::proto::http::*;
+}
+
+#[cfg(feature = "sntp")]
+pub mod sntp {
+    //! SNTP: the time of others, and one's own for others.
+    pub use crate::manager::sntp::{ClientOptions, ServerOptions, ServerStatus, Sync, SyncOptions, SyncStatus};
+    pub use crate::proto::sntp::*;
 }
 
 #[cfg(feature = "mqtt")]
@@ -60,8 +80,11 @@ pub mod mqtt {
 pub use error::{Error, Result};
 pub use event::{CloseReason, Data, Deadline, Event, Sent};
 pub use id::{ConnId, ConnMap, TimerId};
+#[cfg(feature = "dns")]
+pub use manager::DnsOptions;
 pub use manager::{
-    Builder, ConnInfo, ConnKind, ConnState, Ctx, Handler, HandlerPanic, Manager, Net, Stats, TimerCtx, Turn,
+    Builder, ConnInfo, ConnKind, ConnState, Ctx, Handler, HandlerPanic, LookupCtx, LookupId, Manager, Net, Resolver,
+    Stats, TimerCtx, Turn,
 };
 pub use net::{Address, Url};
 pub use options::{ConnectOptions, Limits, ListenOptions};

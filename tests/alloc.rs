@@ -178,6 +178,76 @@ fn kept_alive_requests_allocate_nothing() {
     }
 }
 
+/// Questions that a client asks and a server answers, 64 s apart by a clock that is moved by hand.
+#[cfg(feature = "sntp")]
+#[test]
+fn samples_and_answers_allocate_nothing() {
+    use vansire::ManualClock;
+    use vansire::sntp::ClientOptions;
+    let clock = ManualClock::new();
+    let mut manager = Manager::builder().clock(clock.clone()).build(0u64).unwrap();
+    let time = std::time::SystemTime::now();
+    manager.net().set_wall_clock(time);
+    let server = manager.net().sntp_listen("sntp://127.0.0.1:0", |_: &mut Ctx<'_, u64>, _: Event<'_>| {}).unwrap();
+    let url = format!("sntp://{}", addr(&mut manager, server));
+    let options = ClientOptions::new(url).every(std::time::Duration::from_secs(64));
+    let handler = |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
+        if let Event::SntpTime(sample) = ev {
+            *cx.state += u64::from(sample.offset.abs() < common::ms(500));
+        }
+    };
+    manager.net().sntp_connect(options, handler).unwrap();
+    let mut rounds = |count| {
+        for _ in 0..count {
+            let (wanted, end) = (*manager.state() + 1, Instant::now() + common::DEADLINE);
+            while *manager.state() < wanted {
+                assert!(Instant::now() < end, "no sample");
+                manager.poll(Some(common::ms(1))).unwrap();
+            }
+            clock.advance(std::time::Duration::from_secs(100));
+        }
+    };
+    rounds(10);
+    assert_eq!(allocations(|| rounds(100)), 0);
+    assert_eq!((manager.stats().sntp_samples, manager.stats().sntp_served), (110, 110));
+}
+
+#[cfg(feature = "static")]
+#[test]
+fn files_in_memory_allocate_nothing() {
+    use vansire::files::{Dir, Options};
+    let folder = common::TempDir::new();
+    let path = folder.path("hello.txt");
+    std::fs::write(&path, "Hello, world!").unwrap();
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(60)).unwrap();
+    // Looked at once: each look at the folder costs allocations.
+    let hour = std::time::Duration::from_secs(3600);
+    let files = Dir::with(folder.path(""), Options::new().cache(1 << 20, 1 << 16, hour)).unwrap();
+    // (name, request)
+    let table = [
+        ("GET", "GET /hello.txt HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n"),
+        ("HEAD", "HEAD /hello.txt HTTP/1.1\r\nHost: a\r\n\r\n"),
+    ];
+    for (name, request) in table {
+        let mut manager = Manager::new(0).unwrap();
+        let files = files.clone();
+        let id = manager.net().listen("http://127.0.0.1:0", move |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
+            if let Event::HttpRequest(request) = ev {
+                *cx.state += 1;
+                files.serve(cx, request);
+            }
+        });
+        let to = addr(&mut manager, id.unwrap());
+        let open = move || {
+            let mut stream = client(to);
+            move || ask(&mut stream, request)
+        };
+        let count = measure(&mut manager, 2, 1, open);
+        assert!(count <= buffers(2), "{count} allocations in {ROUNDS} {name} requests");
+    }
+}
+
 /// A client of ours on one connection, asking again as soon as it is answered.
 #[cfg(feature = "http")]
 #[test]

@@ -165,7 +165,7 @@ to = 'https://example.org/?a=b'
         ("/docs/api/c.dat", 200, "Content-Type: application/x-dat\r\n"),
         ("/docs/api/sub", 301, "Location: /docs/api/sub/\r\n"),
         ("/docs/api", 301, "Location: /docs/api/\r\n"),
-        ("/docs/api/nothing", 404, "Nothing is here."),
+        ("/docs/api/nothing", 404, "Not found."),
         ("/docs/api/../../own.toml", 404, ""),
         ("/docs/api/%2e%2e/%2e%2e/own.toml", 404, ""),
         ("/old/b.txt?q", 308, "Location: /docs/api/b.txt?q\r\n"),

@@ -1,18 +1,17 @@
 //! The server: what `vansire run` does.
 
 use std::process;
-use std::rc::Rc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::access::{self, Entry, Format};
 use super::config::{Api, Config, Level};
-use super::files::Answer;
-use super::folders::{Folder, Folders, Found};
+use super::folders::Folders;
 use super::log::Log;
 use super::pages::{self, Connection, Connections, Health, Listener, Status};
 use super::redirect::Redirects;
 use crate::error::{Error, Kind, Result};
 use crate::event::{CloseReason, Deadline, Event, Sent};
+use crate::files::Dir;
 use crate::id::{ConnId, ConnMap};
 use crate::manager::{ConnInfo, Ctx, Manager};
 use crate::options::ListenOptions;
@@ -160,10 +159,9 @@ fn answer(cx: &mut Ctx<'_, Site>, request: &Request<'_>, access: Format) {
 
 /// Files, or the welcome page where there are none.
 fn content(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str, access: Format) {
-    match cx.state.folders.find(path) {
-        Found::Folder(folder) => file(cx, request, &folder, path, access),
-        Found::Slash(place) => moved(cx, request, place, access),
-        Found::Nothing if cx.state.folders.is_empty() && path == "/" => {
+    match cx.state.folders.find(request) {
+        Some(folder) => file(cx, request, &folder, access),
+        None if cx.state.folders.is_empty() && path == "/" => {
             if !matches!(request.method(), "GET" | "HEAD") {
                 return read_only(cx, request, access);
             }
@@ -171,7 +169,7 @@ fn content(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str, access: Fo
             let policy = pages::WELCOME_POLICY;
             reply(cx, request, Response::html(200, &page).header("Content-Security-Policy", policy), access);
         }
-        Found::Nothing => nothing(cx, request, access),
+        None => nothing(cx, request, access),
     }
 }
 
@@ -190,15 +188,6 @@ fn read_only(cx: &mut Ctx<'_, Site>, request: &Request<'_>, access: Format) {
 
 fn redirect(cx: &mut Ctx<'_, Site>, request: &Request<'_>, status: u16, place: &str, access: Format) {
     reply(cx, request, Response::text(status, "It is elsewhere.\n").header("Location", place), access);
-}
-
-/// To a path with a slash at its end.
-fn moved(cx: &mut Ctx<'_, Site>, request: &Request<'_>, mut place: String, access: Format) {
-    if let Some(query) = request.query_string() {
-        place.push('?');
-        place.push_str(query);
-    }
-    redirect(cx, request, 301, &place, access);
 }
 
 fn status(cx: &mut Ctx<'_, Site>) -> Status {
@@ -227,37 +216,12 @@ fn json(cx: &mut Ctx<'_, Site>, request: &Request<'_>, body: Option<Vec<u8>>, ac
     reply(cx, request, response, access);
 }
 
-fn file(cx: &mut Ctx<'_, Site>, request: &Request<'_>, folder: &Rc<Folder>, path: &str, access: Format) {
-    let (answer, page) = folder.get(request.method(), path);
-    let (status, answer) = match (answer, page) {
-        (Answer::Status { status, .. }, Some(page @ Answer::File { .. })) => (status, page),
-        (answer, _) => (200, answer),
-    };
-    match answer {
-        Answer::File { bytes, content_type, modified } => {
-            let modified = modified.filter(|_| status == 200).map(httpdate::fmt_http_date);
-            let mut response = Response::new(status).content_type(&content_type).shared(bytes.into());
-            if let Some(modified) = &modified {
-                response = response.header("Last-Modified", modified.as_str());
-            }
-            response = response.header("X-Content-Type-Options", "nosniff");
-            for (name, value) in folder.headers() {
-                response = response.header(name, value);
-            }
-            reply(cx, request, response, access);
-        }
-        Answer::Redirect(place) => moved(cx, request, place, access),
-        Answer::Status { status, why } => {
-            if status >= 500 {
-                cx.state.note(Level::Warn, || format!("{}: {why}", request.target().escape_default()));
-            }
-            match status {
-                404 => nothing(cx, request, access),
-                405 => read_only(cx, request, access),
-                status => reply(cx, request, Response::text(status, "It cannot be served.\n"), access),
-            }
-        }
+fn file(cx: &mut Ctx<'_, Site>, request: &Request<'_>, folder: &Dir, access: Format) {
+    let served = folder.serve(cx, request);
+    if served.status >= 500 {
+        cx.state.note(Level::Warn, || format!("{}: it cannot be read", request.target().escape_default()));
     }
+    told(cx, request, served.status, served.len, served.sent, access);
 }
 
 /// Answers, and writes the line of the access log.

@@ -5,15 +5,50 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 
-/// Queued output: shared chunks first, then a flat tail that small writes are copied to.
+#[cfg(feature = "static")]
+use super::file::{FILE_COST, FILE_STEP, FileSlice};
+
+/// Where output goes: a socket. What it cannot do in one call is done in several.
+pub(crate) trait Sink: io::Write {
+    /// As `write`, where more follows at once: the system may wait for it to fill a packet.
+    #[cfg(feature = "static")]
+    fn write_more(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write(bytes)
+    }
+
+    /// Has the system send from a file without a copy, `max` bytes at most. None: it cannot, so the file has to be read.
+    #[cfg(feature = "static")]
+    fn send_file(&mut self, _file: &std::fs::File, _offset: u64, _max: usize) -> Option<io::Result<usize>> {
+        None
+    }
+}
+
+/// Queued output: shared chunks and files first, then a flat tail that small writes are copied to.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuf {
-    chunks: VecDeque<Bytes>,
-    /// Bytes in `chunks`.
+    chunks: VecDeque<Chunk>,
+    /// What `chunks` count for: bytes, and of a file `FILE_COST`.
     chunked: usize,
     tail: Vec<u8>,
     /// How much of the tail is sent. Only moves while there are no chunks.
     sent: usize,
+    /// The system has sent less of a file than it was asked to.
+    #[cfg(feature = "static")]
+    cut_short: bool,
+}
+
+#[derive(Debug)]
+enum Chunk {
+    Bytes(Bytes),
+    #[cfg(feature = "static")]
+    File(FileSlice),
+}
+
+/// What became of a file's next bytes.
+#[cfg(feature = "static")]
+enum Step {
+    Sent(usize),
+    Read(Bytes),
 }
 
 /// Shared bytes up to this length are copied to the tail: cheaper than a slice of their own.
@@ -23,7 +58,19 @@ const COMPACT_MIN: usize = 16 * 1024;
 /// Slices in one vectored write.
 const SLICES_MAX: usize = 64;
 
+impl Chunk {
+    fn bytes(&self) -> Option<&[u8]> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            #[cfg(feature = "static")]
+            Self::File(_) => None,
+        }
+    }
+}
+
 impl WriteBuf {
+    /// What is queued, as the water marks count it. A part of a file counts the same whatever its length: it takes no
+    /// memory, but a descriptor and a place.
     pub(crate) fn len(&self) -> usize {
         self.chunked + self.tail.len() - self.sent
     }
@@ -52,20 +99,40 @@ impl WriteBuf {
             self.push(&bytes);
             return;
         }
+        self.seal_tail();
+        self.chunked += bytes.len();
+        self.chunks.push_back(Chunk::Bytes(bytes));
+    }
+
+    #[cfg(feature = "static")]
+    pub(crate) fn push_file(&mut self, slice: FileSlice) {
+        if !slice.is_empty() {
+            self.seal_tail();
+            self.chunked += FILE_COST;
+            self.chunks.push_back(Chunk::File(slice));
+        }
+    }
+
+    /// Makes a chunk of the tail, so that another can follow it.
+    fn seal_tail(&mut self) {
         if self.tail.len() > self.sent {
             let mut flat = Bytes::from(std::mem::take(&mut self.tail));
             flat.advance(std::mem::take(&mut self.sent));
             self.chunked += flat.len();
-            self.chunks.push_back(flat);
+            self.chunks.push_back(Chunk::Bytes(flat));
         }
-        self.chunked += bytes.len();
-        self.chunks.push_back(bytes);
     }
 
     /// Takes over what another has queued.
     #[cfg(feature = "http")]
     pub(crate) fn append(&mut self, other: &mut Self) {
-        other.chunks.drain(..).for_each(|chunk| self.push_shared(chunk));
+        for chunk in other.chunks.drain(..) {
+            match chunk {
+                Chunk::Bytes(bytes) => self.push_shared(bytes),
+                #[cfg(feature = "static")]
+                Chunk::File(slice) => self.push_file(slice),
+            }
+        }
         self.push(&other.tail[other.sent..]);
         other.clear();
     }
@@ -77,19 +144,29 @@ impl WriteBuf {
         self.sent = 0;
     }
 
-    /// Gives the queue to one write call and drops what it took.
-    pub(crate) fn write_to(&mut self, to: &mut impl io::Write) -> io::Result<usize> {
+    /// Gives the queue to one write call and drops what it took. `UnexpectedEof`: a file has become shorter than it was when
+    /// it was queued, so that what was promised can never be sent.
+    pub(crate) fn write_to(&mut self, to: &mut impl Sink) -> io::Result<usize> {
         let tail = &self.tail[self.sent..];
         let n = match (self.chunks.front(), self.chunks.len() + usize::from(!tail.is_empty())) {
             (_, 0) => return Ok(0),
             (None, _) => to.write(tail)?,
-            (Some(only), 1) => to.write(only)?,
-            (Some(_), _) => {
+            (Some(Chunk::Bytes(only)), 1) => to.write(only)?,
+            #[cfg(feature = "static")]
+            (Some(Chunk::File(_)), _) => return self.write_file(to),
+            #[cfg(feature = "static")]
+            (Some(Chunk::Bytes(first)), _) if matches!(self.chunks.get(1), Some(Chunk::File(_))) => {
+                to.write_more(first)?
+            }
+            (Some(Chunk::Bytes(_)), _) => {
                 let mut slices = [IoSlice::new(&[]); SLICES_MAX];
                 let mut count = 0;
-                let parts = self.chunks.iter().map(|chunk| &chunk[..]).chain((!tail.is_empty()).then_some(tail));
-                for (slot, part) in slices.iter_mut().zip(parts) {
+                for (slot, part) in slices.iter_mut().zip(self.chunks.iter().map_while(Chunk::bytes)) {
                     *slot = IoSlice::new(part);
+                    count += 1;
+                }
+                if count == self.chunks.len() && count < SLICES_MAX && !tail.is_empty() {
+                    slices[count] = IoSlice::new(tail);
                     count += 1;
                 }
                 to.write_vectored(&slices[..count])?
@@ -99,8 +176,51 @@ impl WriteBuf {
         Ok(n)
     }
 
+    /// Whether the last write was cut short in a file: the socket is full, or the file is at its end.
+    #[cfg(feature = "static")]
+    pub(crate) fn take_cut_short(&mut self) -> bool {
+        std::mem::take(&mut self.cut_short)
+    }
+
+    #[cfg(not(feature = "static"))]
+    pub(crate) fn take_cut_short(&mut self) -> bool {
+        false
+    }
+
+    /// Sends from the file at the front.
+    #[cfg(feature = "static")]
+    fn write_file(&mut self, to: &mut impl Sink) -> io::Result<usize> {
+        let Some(Chunk::File(slice)) = self.chunks.front_mut() else { return Ok(0) };
+        let asked = slice.len().min(FILE_STEP) as usize;
+        let step = match to.send_file(slice.file(), slice.offset(), asked) {
+            Some(sent) => {
+                let sent = slice.advance(sent?)?;
+                self.cut_short = sent < asked;
+                Step::Sent(sent)
+            }
+            None => Step::Read(slice.read()?),
+        };
+        if slice.is_empty() {
+            self.chunked -= FILE_COST;
+            self.chunks.pop_front();
+        }
+        match step {
+            Step::Sent(n) => Ok(n),
+            Step::Read(piece) => {
+                self.chunked += piece.len();
+                self.chunks.push_front(Chunk::Bytes(piece));
+                self.write_to(to)
+            }
+        }
+    }
+
     fn advance(&mut self, mut n: usize) {
         while let Some(first) = self.chunks.front_mut() {
+            let first = match first {
+                Chunk::Bytes(first) => first,
+                #[cfg(feature = "static")]
+                Chunk::File(_) => return,
+            };
             if n < first.len() {
                 first.advance(n);
                 self.chunked -= n;
@@ -126,6 +246,9 @@ impl WriteBuf {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(feature = "static")]
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -143,7 +266,7 @@ mod tests {
                 expected.extend_from_slice(b"small");
             }
             assert_eq!(buf.len(), expected.len());
-            let mut peer = Peer { got: Vec::new(), step };
+            let mut peer = Peer::new(step);
             while !buf.is_empty() {
                 let before = buf.len();
                 let n = buf.write_to(&mut peer).unwrap();
@@ -153,10 +276,74 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "static")]
+    #[test]
+    fn files_leave_in_their_place_whether_the_system_sends_them_or_not() {
+        let content: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+        let file = temporary(&content);
+        for by_system in [true, false] {
+            for step in [1000, 70_000, usize::MAX] {
+                let mut buf = WriteBuf::default();
+                buf.push(b"head");
+                buf.push_file(FileSlice::new(Arc::clone(&file), 10, 100_000));
+                buf.push_file(FileSlice::new(Arc::clone(&file), 0, 0));
+                buf.push(b"between");
+                buf.push_file(FileSlice::new(Arc::clone(&file), 250_000, 50_000));
+                buf.push_shared(Bytes::from(vec![7; 5000]));
+                buf.push_file(FileSlice::new(Arc::clone(&file), 299_999, 1));
+                buf.push(b"tail");
+                assert_eq!(buf.len(), 4 + 7 + 5000 + 4 + 3 * FILE_COST);
+                let mut peer = Peer { by_system, ..Peer::new(step) };
+                while !buf.is_empty() {
+                    buf.write_to(&mut peer).unwrap();
+                    assert!(buf.len() < 70_000 + 3 * FILE_COST, "no more than a piece of a file is in memory");
+                }
+                let parts = [
+                    b"head",
+                    &content[10..100_010],
+                    b"between",
+                    &content[250_000..],
+                    &[7; 5000],
+                    &[content[299_999]],
+                    b"tail",
+                ];
+                assert!(peer.got == parts.concat(), "step {step}");
+                assert_eq!(buf.len(), 0);
+            }
+        }
+    }
+
+    #[cfg(feature = "static")]
+    #[test]
+    fn a_file_that_ends_before_its_slice_is_an_error() {
+        let file = temporary(&[1; 1000]);
+        for by_system in [true, false] {
+            let mut buf = WriteBuf::default();
+            buf.push_file(FileSlice::new(Arc::clone(&file), 0, 1001));
+            let mut peer = Peer { by_system, ..Peer::new(usize::MAX) };
+            assert_eq!(buf.write_to(&mut peer).unwrap(), 1000);
+            assert_eq!(buf.write_to(&mut peer).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+            assert_eq!(peer.got.len(), 1000);
+        }
+    }
+
+    /// A file that has no name any more.
+    #[cfg(feature = "static")]
+    fn temporary(content: &[u8]) -> Arc<std::fs::File> {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("vansire-write-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, content).unwrap();
+        let file = std::fs::File::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        Arc::new(file)
+    }
+
     #[test]
     fn a_peer_that_never_catches_up_costs_what_is_queued_not_what_was_sent() {
         let mut buf = WriteBuf::default();
-        let mut peer = Peer { got: Vec::new(), step: 3000 };
+        let mut peer = Peer::new(3000);
         let mut expected = Vec::new();
         for round in 0..2000u32 {
             let piece = [round as u8; 3000];
@@ -179,6 +366,32 @@ mod tests {
     struct Peer {
         got: Vec<u8>,
         step: usize,
+        /// The system sends files.
+        #[cfg(feature = "static")]
+        by_system: bool,
+    }
+
+    impl Peer {
+        fn new(step: usize) -> Self {
+            Self {
+                got: Vec::new(),
+                step,
+                #[cfg(feature = "static")]
+                by_system: false,
+            }
+        }
+    }
+
+    impl Sink for Peer {
+        #[cfg(feature = "static")]
+        fn send_file(&mut self, file: &std::fs::File, offset: u64, max: usize) -> Option<io::Result<usize>> {
+            let mut slice = FileSlice::new(Arc::new(file.try_clone().unwrap()), offset, max.min(self.step) as u64);
+            self.by_system.then(|| match slice.read() {
+                Ok(bytes) => io::Write::write(self, &bytes),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+                Err(e) => Err(e),
+            })
+        }
     }
 
     impl io::Write for Peer {

@@ -18,6 +18,8 @@ use super::handlers::HandlerRef;
 use super::http::{ClientConn, HttpConn};
 #[cfg(feature = "mqtt")]
 use super::mqtt_client::MqttConn;
+#[cfg(feature = "sntp")]
+use super::sntp::SntpConn;
 use super::udp::Outgoing;
 
 pub(crate) struct Conn {
@@ -82,6 +84,8 @@ pub(crate) enum Speaks {
     Raw,
     #[cfg(feature = "http")]
     Http,
+    #[cfg(feature = "sntp")]
+    Sntp,
 }
 
 /// The protocol's state in a connection.
@@ -93,6 +97,8 @@ pub(crate) enum Proto {
     Client(Box<ClientConn>),
     #[cfg(feature = "mqtt")]
     MqttClient(Box<MqttConn>),
+    #[cfg(feature = "sntp")]
+    Sntp(Box<SntpConn>),
 }
 
 impl Speaks {
@@ -101,6 +107,8 @@ impl Speaks {
             Speaks::Raw => Proto::Raw,
             #[cfg(feature = "http")]
             Speaks::Http => Proto::Http(HttpConn::new()),
+            #[cfg(feature = "sntp")]
+            Speaks::Sntp => Proto::Sntp(Box::new(SntpConn::client(Default::default()))),
         }
     }
 }
@@ -120,6 +128,9 @@ pub(crate) enum Due {
     /// The end of the pause before another connection.
     #[cfg(feature = "mqtt")]
     Redial,
+    /// A question is to be asked, or has not been answered.
+    #[cfg(feature = "sntp")]
+    Sntp,
     #[cfg(feature = "http")]
     Head,
     #[cfg(feature = "http")]
@@ -148,6 +159,8 @@ impl Due {
             Due::Nothing | Due::Retry | Due::Linger | Due::Continue => None,
             #[cfg(feature = "mqtt")]
             Due::Mqtt | Due::Redial => None,
+            #[cfg(feature = "sntp")]
+            Due::Sntp => Some(Deadline::Answer),
             Due::Connect => Some(Deadline::Connect),
             Due::Drain => Some(Deadline::Drain),
             Due::Head => Some(Deadline::Head),
@@ -294,6 +307,8 @@ impl Conn {
             Proto::MqttClient(_) => true,
             #[cfg(feature = "http")]
             Proto::Http(_) => false,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
             Proto::Raw => false,
         }
     }
@@ -307,6 +322,8 @@ impl Conn {
             Proto::Http(_) => false,
             #[cfg(feature = "mqtt")]
             Proto::MqttClient(_) => false,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
             Proto::Raw => false,
         }
     }

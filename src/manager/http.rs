@@ -3,7 +3,12 @@
 mod client;
 mod deadlines;
 mod hub;
+#[cfg(feature = "static")]
+mod parts;
 mod reply;
+
+#[cfg(feature = "static")]
+pub use parts::Part;
 
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
@@ -207,6 +212,8 @@ impl Conn {
             Proto::Raw | Proto::Client(_) => None,
             #[cfg(feature = "mqtt")]
             Proto::MqttClient(_) => None,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => None,
         }
     }
 }

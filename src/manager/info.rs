@@ -47,7 +47,7 @@ pub struct ConnInfo {
     pub kind: ConnKind,
     /// How far it is.
     pub state: ConnState,
-    /// What is spoken on it: "tcp" for bare bytes, "udp", "http", "mqtt".
+    /// What is spoken on it: "tcp" for bare bytes, "udp", "http", "mqtt", "sntp".
     pub protocol: &'static str,
     /// The listener that accepted it.
     pub listener: Option<ConnId>,
@@ -112,6 +112,8 @@ impl Speaks {
             Speaks::Raw => "tcp",
             #[cfg(feature = "http")]
             Speaks::Http => "http",
+            #[cfg(feature = "sntp")]
+            Speaks::Sntp => "sntp",
         }
     }
 }
@@ -124,6 +126,8 @@ impl Proto {
             Proto::Http(_) | Proto::Client(_) => "http",
             #[cfg(feature = "mqtt")]
             Proto::MqttClient(_) => "mqtt",
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => "sntp",
         }
     }
 }

@@ -57,6 +57,8 @@ impl Conn {
             Proto::MqttClient(mqtt) => Some(mqtt),
             #[cfg(feature = "http")]
             Proto::Http(_) | Proto::Client(_) => None,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => None,
             Proto::Raw => None,
         }
     }

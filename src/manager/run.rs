@@ -71,6 +71,8 @@ impl<S> Core<S> {
                 #[cfg(feature = "mqtt")]
                 (Io::Stream(_), Proto::MqttClient(_)) => self.stop_mqtt(key),
                 (Io::Stream(_), Proto::Raw) => self.drain(key),
+                #[cfg(feature = "sntp")]
+                (Io::Stream(_), Proto::Sntp(_)) => self.drain(key),
             }
         }
     }

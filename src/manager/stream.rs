@@ -15,6 +15,8 @@ use super::dispatch;
 pub(crate) const SCRATCH_LEN: usize = 64 * 1024;
 /// Writes for one connection in one turn.
 const WRITES_PER_TURN: usize = 16;
+/// Bytes after which no other write follows in the same turn: the others' replies must not wait for a large file.
+const WRITTEN_PER_TURN: usize = 512 * 1024;
 
 /// What one read of a socket said.
 enum Read {
@@ -78,6 +80,8 @@ impl<S> Core<S> {
             Proto::MqttClient(_) => true,
             #[cfg(feature = "http")]
             Proto::Http(_) => false,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
         };
         let unread = is_read && conn.flags.has(Flags::PAUSED) && !conn.is_ending();
         let Io::Stream(stream) = &mut conn.io else { return };
@@ -186,6 +190,9 @@ impl<S> Core<S> {
             Proto::Client(_) => self.serve_client(state, key, bytes),
             #[cfg(feature = "mqtt")]
             Proto::MqttClient(_) => self.serve_mqtt(state, key, bytes),
+            // It speaks in datagrams only.
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => bytes.len(),
         }
     }
 
@@ -203,6 +210,8 @@ impl<S> Core<S> {
             Proto::Client(_) => self.end_of_response(state, key),
             #[cfg(feature = "mqtt")]
             Proto::MqttClient(_) => self.close(key, CloseReason::Peer),
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => {}
         }
     }
 
@@ -262,21 +271,33 @@ impl<S> Core<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let Some(mut output) = conn.output.take() else { return self.flushed(key) };
         let mut failed = None;
+        let mut written = 0;
         for _ in 0..WRITES_PER_TURN {
-            if output.is_empty() || !conn.flags.has(Flags::WRITABLE) {
+            if output.is_empty() || written >= WRITTEN_PER_TURN || !conn.flags.has(Flags::WRITABLE) {
                 break;
             }
             let Io::Stream(stream) = &mut conn.io else { break };
             match output.write_to(stream) {
                 Ok(n) => {
+                    written += n;
                     conn.bytes_out += n as u64;
                     conn.moved = conn.moved.saturating_add(n as u32);
                     self.stats.bytes_out += n as u64;
+                    // Another call would squeeze a little more into a full socket, and wake the peer for it: wait until there
+                    // is room worth filling. Watching anew tells also of room that there is already.
+                    if output.take_cut_short() {
+                        conn.flags.clear(Flags::WRITABLE | Flags::WATCH_BOTH);
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => conn.flags.clear(Flags::WRITABLE),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // What was announced can never be sent.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                    failed = Some(CloseReason::Failed("a file became shorter while it was sent".into()));
+                    break;
+                }
                 Err(e) => {
-                    failed = Some(e.kind());
+                    failed = Some(CloseReason::Reset(e.kind()));
                     break;
                 }
             }
@@ -291,7 +312,7 @@ impl<S> Core<S> {
             Some(_) if self.client_write_failed(key) => {}
             #[cfg(feature = "mqtt")]
             Some(_) if self.mqtt_write_failed(key) => {}
-            Some(kind) => self.close(key, CloseReason::Reset(kind)),
+            Some(reason) => self.close(key, reason),
             None => self.flushed(key),
         }
     }
@@ -386,6 +407,8 @@ impl<S> Core<S> {
             Proto::Client(_) => self.settle_client(key),
             #[cfg(feature = "mqtt")]
             Proto::MqttClient(_) => self.settle_mqtt(key),
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => {}
         }
     }
 }
@@ -402,6 +425,8 @@ impl Conn {
             Proto::Client(_) => true,
             #[cfg(feature = "mqtt")]
             Proto::MqttClient(_) => true,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
         };
         wanted && self.takes_input() && self.flags.has(Flags::READABLE) && !self.flags.has(Flags::BACKLOG)
     }
@@ -413,6 +438,8 @@ impl Conn {
             Proto::Raw => false,
             #[cfg(feature = "mqtt")]
             Proto::MqttClient(_) => false,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
             #[cfg(feature = "http")]
             Proto::Http(http) => {
                 let quiet = !self.has_input() && !self.flags.has(Flags::READABLE | Flags::READ_CLOSED);

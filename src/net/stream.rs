@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr};
 
 use socket2::{SockRef, Type};
 
+use crate::buf::Sink;
 use crate::net::addr::Address;
 #[cfg(feature = "sim")]
 use crate::net::mem::MemStream;
@@ -191,6 +192,37 @@ impl Write for Stream {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Sink for Stream {
+    #[cfg(all(feature = "static", any(target_os = "linux", target_os = "android")))]
+    fn write_more(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => {
+                use rustix::net::SendFlags;
+                Ok(rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
+            }
+            Self::Unix(_) => self.write(bytes),
+            #[cfg(feature = "sim")]
+            Self::Mem(_) => self.write(bytes),
+        }
+    }
+
+    #[cfg(all(feature = "static", any(target_os = "linux", target_os = "android")))]
+    fn send_file(&mut self, file: &std::fs::File, mut offset: u64, max: usize) -> Option<io::Result<usize>> {
+        use rustix::io::Errno;
+        let sent = match self {
+            Self::Tcp(stream) => rustix::fs::sendfile(stream, file, Some(&mut offset), max),
+            Self::Unix(stream) => rustix::fs::sendfile(stream, file, Some(&mut offset), max),
+            #[cfg(feature = "sim")]
+            Self::Mem(_) => return None,
+        };
+        match sent {
+            // A file system that cannot, or a kernel that may not.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => None,
+            sent => Some(sent.map_err(Into::into)),
+        }
     }
 }
 

@@ -8,6 +8,8 @@
 mod client;
 mod connect;
 mod deadlines;
+#[cfg(feature = "dns")]
+mod dns;
 mod found;
 mod harness;
 mod http;
@@ -16,6 +18,8 @@ mod life;
 mod mqtt_client;
 mod partition;
 mod raw;
+#[cfg(feature = "sntp")]
+mod sntp;
 mod stop;
 mod timers;
 mod udp;

@@ -13,7 +13,7 @@ pub mod procfs;
 /// The body that every server answers with at `/`.
 pub const BODY: &str = "Hello, World!";
 
-/// The data of the event that the servers of sse.sh send.
+/// The data of the event that the servers of the row `sse1000` send.
 pub const EVENT: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 /// How often they do.
@@ -23,10 +23,18 @@ pub const EVENT_EVERY: Duration = Duration::from_millis(20);
 ///
 /// Fails with a usage text when there is no argument, more than one, or one that is not `IP:PORT`.
 pub fn addr_argument() -> io::Result<SocketAddr> {
+    match arguments()? {
+        (addr, None) => Ok(addr),
+        (_, Some(_)) => Err(io::Error::new(io::ErrorKind::InvalidInput, "this server has no files")),
+    }
+}
+
+/// The address, and the folder of the files to serve, if there is a second argument.
+pub fn arguments() -> io::Result<(SocketAddr, Option<String>)> {
     let mut args = std::env::args().skip(1);
-    match (args.next().map(|a| a.parse()), args.next()) {
-        (Some(Ok(addr)), None) => Ok(addr),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "usage: SERVER IP:PORT")),
+    match (args.next().map(|a| a.parse()), args.next(), args.next()) {
+        (Some(Ok(addr)), folder, None) => Ok((addr, folder)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "usage: SERVER IP:PORT [FOLDER]")),
     }
 }
 

@@ -129,7 +129,7 @@ impl<S> Core<S> {
     }
 
     /// Queues the beginning of a reply, or nothing: `encode` says what becomes of the connection and of the reply.
-    fn begin_reply(
+    pub(super) fn begin_reply(
         &mut self,
         key: Key,
         seq: u32,

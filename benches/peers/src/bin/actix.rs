@@ -1,21 +1,27 @@
-//! actix-web with one worker and `TCP_NODELAY`, which it leaves off by default.
+//! actix-web with one worker and `TCP_NODELAY`, which it leaves off by default; with a folder, actix-files.
 
 use std::io;
 use std::time::Duration;
 
+use actix_files::Files;
 use actix_web::http::KeepAlive;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use vansire_peers::{BODY, addr_argument};
+use vansire_peers::{BODY, arguments};
 
 #[actix_web::main]
 async fn main() -> io::Result<()> {
-    HttpServer::new(|| App::new().route("/", web::get().to(hello)))
+    let (addr, folder) = arguments()?;
+    let app = move || match &folder {
+        Some(folder) => App::new().service(Files::new("/", folder).index_file("index.html")),
+        None => App::new().route("/", web::get().to(hello)),
+    };
+    HttpServer::new(app)
         .workers(1)
         .backlog(4096)
         .tcp_nodelay(true)
         // Its default of 5 s would close the idle connections while they are being counted.
         .keep_alive(KeepAlive::Timeout(Duration::from_secs(75)))
-        .bind(addr_argument()?)?
+        .bind(addr)?
         .run()
         .await
 }

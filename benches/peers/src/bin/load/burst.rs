@@ -15,7 +15,7 @@ use crate::rounded;
 ///
 /// A server whose accept queue overflows shows it here: the kernel of the client asks again after a second.
 pub(crate) fn run(flags: &Flags) -> io::Result<Value> {
-    let exchange = probe(flags.addr, Persistence::KeepAlive)?;
+    let exchange = probe(flags, Persistence::KeepAlive)?;
     let mut client = Client::new(flags.addr, &exchange, flags.conns, 1)?;
     let mut rates = Vec::new();
     let mut errors = 0;

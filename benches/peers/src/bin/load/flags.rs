@@ -12,6 +12,10 @@ pub(crate) struct Flags {
     pub(crate) seconds: Duration,
     /// Requests in one write, on persistent connections.
     pub(crate) depth: usize,
+    /// What is asked for.
+    pub(crate) path: String,
+    /// The length of the answer's body, whatever is in it; none: it is the usual one.
+    pub(crate) body_len: Option<usize>,
     /// The processes of the server; none: its figures are left out.
     pub(crate) pids: Vec<u32>,
 }
@@ -30,11 +34,14 @@ pub(crate) enum Mode {
 }
 
 pub(crate) const USAGE: &str = "\
-usage: load --addr IP:PORT [--conns N] [--seconds S] [--depth D | --close | --idle | --burst] [--pid PID[,PID...]]
+usage: load --addr IP:PORT [--conns N] [--seconds S] [--depth D | --close | --idle | --burst] [--path P] [--len N]
+            [--pid PID[,PID...]]
   --depth D   D requests in one write on persistent connections (1 when nothing else is asked)
   --close     one request for each connection, with `Connection: close`
   --idle      opens the connections, sends one request on each, holds them
   --burst     opens the connections all at once, again and again
+  --path P    asks for P instead of /
+  --len N     any body of N bytes will do
   --pid       the processes of the server, for its CPU time, memory and wakeups";
 
 impl Flags {
@@ -45,12 +52,15 @@ impl Flags {
         let mut mode = None;
         let (mut conns, mut seconds, mut pids) = (64, 2.0, Vec::new());
         let mut depth = None;
+        let (mut path, mut body_len) = (String::from("/"), None);
         while let Some(flag) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{flag}: a value is missing"));
             match flag.as_str() {
                 "--addr" => addr = Some(parse(&flag, &value()?)?),
                 "--conns" => conns = parse(&flag, &value()?)?,
                 "--seconds" => seconds = parse(&flag, &value()?)?,
+                "--path" => path = value()?,
+                "--len" => body_len = Some(parse(&flag, &value()?)?),
                 "--depth" => depth = Some(parse(&flag, &value()?)?),
                 "--pid" => pids = value()?.split(',').map(|pid| parse(&flag, pid)).collect::<Result<_, _>>()?,
                 "--close" => set_mode(&mut mode, Mode::Close)?,
@@ -72,6 +82,8 @@ impl Flags {
             conns,
             seconds: Duration::try_from_secs_f64(seconds).map_err(|e| format!("--seconds: {e}"))?,
             depth,
+            path,
+            body_len,
             pids,
         })
     }

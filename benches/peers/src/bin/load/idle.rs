@@ -15,7 +15,7 @@ use crate::probe::{Persistence, probe};
 /// Reports the server's memory per connection, its wakeups while it has nothing to do, and whether it still answers on
 /// every connection afterwards.
 pub(crate) fn run(flags: &Flags) -> io::Result<Value> {
-    let exchange = probe(flags.addr, Persistence::KeepAlive)?;
+    let exchange = probe(flags, Persistence::KeepAlive)?;
     let mut client = Client::new(flags.addr, &exchange, flags.conns, 1)?;
     // The first connection has been and gone: what the first request allocates once is not the price of a connection.
     thread::sleep(SETTLE);

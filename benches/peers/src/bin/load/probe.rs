@@ -1,16 +1,20 @@
 //! The first request of a run: is the answer right, and how long is it?
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use vansire_peers::BODY;
 
+use crate::flags::Flags;
+
 /// A request and the length of its answer, which must not change during the run.
 #[derive(Debug, Clone)]
 pub(crate) struct Exchange {
-    pub(crate) request: &'static [u8],
+    pub(crate) request: Vec<u8>,
     pub(crate) response_len: usize,
+    /// It is a file, which takes many reads.
+    pub(crate) is_long: bool,
 }
 
 /// Whether a connection outlives its request.
@@ -22,18 +26,16 @@ pub(crate) enum Persistence {
 
 /// Sends one request on a connection of its own and checks the answer: status 200, the right length and body, and,
 /// when that was asked for, the end of the stream after it.
-pub(crate) fn probe(addr: SocketAddr, persistence: Persistence) -> io::Result<Exchange> {
-    let request = match persistence {
-        Persistence::KeepAlive => &b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"[..],
-        Persistence::Close => b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
-    };
-    let mut stream = TcpStream::connect_timeout(&addr, PATIENCE)?;
+pub(crate) fn probe(flags: &Flags, persistence: Persistence) -> io::Result<Exchange> {
+    let close = if persistence == Persistence::Close { "Connection: close\r\n" } else { "" };
+    let request = format!("GET {} HTTP/1.1\r\nHost: 127.0.0.1\r\n{close}\r\n", flags.path).into_bytes();
+    let mut stream = TcpStream::connect_timeout(&flags.addr, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(request)?;
+    stream.write_all(&request)?;
     let mut read = Vec::new();
-    let mut chunk = [0; 4096];
+    let mut chunk = [0; 65536];
     let response_len = loop {
-        if let Some(len) = response_len(&read)? {
+        if let Some(len) = response_len(&read, flags.body_len)? {
             break len;
         }
         match stream.read(&mut chunk)? {
@@ -55,13 +57,14 @@ pub(crate) fn probe(addr: SocketAddr, persistence: Persistence) -> io::Result<Ex
             Err(e) => return Err(e),
         }
     }
-    Ok(Exchange { request, response_len })
+    Ok(Exchange { request, response_len, is_long: flags.body_len.is_some() })
 }
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The length of the whole response, once all of it is there; an error when it is not the one that is expected.
-fn response_len(read: &[u8]) -> io::Result<Option<usize>> {
+/// The length of the whole response, once all of it is there; an error when it is not the one that is expected: [`BODY`], or
+/// any body of the length that was asked for.
+fn response_len(read: &[u8], expected: Option<usize>) -> io::Result<Option<usize>> {
     let Some(head_len) = memchr::memmem::find(read, b"\r\n\r\n").map(|at| at + 4) else { return Ok(None) };
     let head = std::str::from_utf8(&read[..head_len]).map_err(|e| wrong(format!("{e}: {}", shown(read))))?;
     if !head.starts_with("HTTP/1.1 200 ") {
@@ -72,12 +75,14 @@ fn response_len(read: &[u8]) -> io::Result<Option<usize>> {
         .filter_map(|line| line.split_once(':'))
         .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
         .and_then(|(_, value)| value.trim().parse::<usize>().ok());
-    if body_len != Some(BODY.len()) {
-        return Err(wrong(format!("the length is not {}: {}", BODY.len(), shown(read))));
+    let wanted = expected.unwrap_or(BODY.len());
+    if body_len != Some(wanted) {
+        return Err(wrong(format!("the length is not {wanted}: {}", shown(read))));
     }
-    let len = head_len + BODY.len();
+    let len = head_len + wanted;
     match read.get(head_len..len) {
         None => Ok(None),
+        Some(_) if expected.is_some() => Ok(Some(len)),
         Some(body) if body == BODY.as_bytes() => Ok(Some(len)),
         Some(_) => Err(wrong(format!("not the body: {}", shown(read)))),
     }
@@ -109,7 +114,7 @@ mod tests {
             ("another body", "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\nHello, Wor!d!", Err("not the body")),
         ];
         for (name, bytes, expected) in rows {
-            match (response_len(bytes.as_bytes()), expected) {
+            match (response_len(bytes.as_bytes(), None), expected) {
                 (Ok(len), Ok(expected)) => assert_eq!(len, expected, "{name}"),
                 (Err(e), Err(part)) => assert!(e.to_string().contains(part), "{name}: {e}"),
                 (other, _) => panic!("{name}: {other:?}"),

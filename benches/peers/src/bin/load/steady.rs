@@ -14,7 +14,7 @@ use crate::{Sample, micros, of_server, rounded};
 /// Runs for the time asked for, after a short warm-up, and reports rates, latencies and CPU time per request.
 pub(crate) fn run(flags: &Flags) -> io::Result<Value> {
     let persistence = if flags.mode == Mode::Close { Persistence::Close } else { Persistence::KeepAlive };
-    let exchange = probe(flags.addr, persistence)?;
+    let exchange = probe(flags, persistence)?;
     let mut load = Load {
         client: Client::new(flags.addr, &exchange, flags.conns, flags.depth)?,
         persistence,
