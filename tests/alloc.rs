@@ -339,7 +339,8 @@ fn an_event_is_encoded_once_however_many_clients_it_has() {
 fn messages_of_qos_0_allocate_nothing_in_either_direction() {
     use vansire::mqtt::{ClientOptions, Publish, Version};
     // (name, version, CONNACK, the first message of the server, the others): in 5.0 with aliases both ways.
-    let table: [(&str, Version, &[u8], &[u8], &[u8]); 2] = [
+    type Row = (&'static str, Version, &'static [u8], &'static [u8], &'static [u8]);
+    let table: [Row; 2] = [
         ("3.1.1", Version::Mqtt311, b"\x20\x02\0\0", b"\x30\x09\0\x04a/bchey", b"\x30\x09\0\x04a/bchey"),
         (
             "5.0",

@@ -78,7 +78,8 @@ fn at_least_once(net: &mut vansire::Net<'_, App>, id: ConnId) -> vansire::mqtt::
 #[test]
 fn h1_the_server_says_yes_or_no_once() {
     // (name, version, what the server answers, what the handler is told, how it ends)
-    let table: [(&str, Version, &[u8], &[&str], &str); 5] = [
+    type Row<'a> = (&'a str, Version, &'static [u8], &'a [&'a str], &'a str);
+    let table: [Row<'_>; 5] = [
         ("3.1.1 yes", Version::Mqtt311, CONNACK, &["MqttOpened false"], "closed by the peer"),
         (
             "3.1.1 no",
@@ -141,7 +142,8 @@ fn credentials_come_from_the_url_and_never_in_clear_from_an_error() {
     closed(&mut manager);
     thread.join().unwrap();
     // (URL, a part of what is said, a query)
-    let table: [(&str, &str, fn(&vansire::Error) -> bool); 4] = [
+    type Row<'a> = (&'a str, &'a str, fn(&vansire::Error) -> bool);
+    let table: [Row<'_>; 4] = [
         ("mqtts://u:secret@h", "TLS", vansire::Error::is_unsupported),
         ("http://u:secret@h", "needs mqtt://", vansire::Error::is_bad_url),
         ("mqtt+ws://h", "does not speak", vansire::Error::is_unsupported),

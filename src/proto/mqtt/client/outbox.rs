@@ -50,7 +50,8 @@ pub(super) struct Inflight {
     counts: bool,
 }
 
-/// What a message waits for.
+/// What a message waits for, by the packet's name.
+#[allow(clippy::enum_variant_names)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     PubAck,
