@@ -4,7 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use crate::error::{Error, Kind, Result};
+#[cfg(any(feature = "http", feature = "mqtt"))]
+use crate::error::Kind;
+use crate::error::{Error, Result};
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
 use crate::net::{Happy, Step, Stream, Target, Transport, Udp, Url, connect_error, order, resolve_error};
