@@ -1,5 +1,8 @@
 //! A client and a server that is played packet by packet.
 
+mod hostile;
+mod split;
+
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -659,129 +662,6 @@ fn what_is_the_clients_own_affair_is_not_taken() {
 }
 
 #[test]
-fn h12_what_a_server_must_not_send_ends_the_connection() {
-    let none = crate::proto::mqtt::Properties::default();
-    let one = [ReasonCode::Success];
-    let two = [ReasonCode::Success; 2];
-    let filters = [Subscription::new("a", QoS::AtMostOnce)];
-    let names = ["a"];
-    let sub_ack = |n, reasons| Packet::SubAck(SubAck { id: id(n), reasons: List::from(reasons), properties: none });
-    let unsub_ack =
-        |n, reasons| Packet::UnsubAck(UnsubAck { id: id(n), reasons: List::from(reasons), properties: none });
-    // Under way: 1 at QoS 1, 2 at QoS 2, 3 is a SUBSCRIBE of one filter, 4 an UNSUBSCRIBE.
-    let table: Vec<(&str, Packet<'_>)> = vec![
-        ("MQTT-3.2.0-2: a second CONNACK", Packet::ConnAck(ConnAck::new(ReasonCode::Success))),
-        ("CONNECT", Packet::Connect(crate::proto::mqtt::Connect::new(Version::Mqtt5, "x"))),
-        ("PINGREQ", Packet::PingReq),
-        (
-            "SUBSCRIBE",
-            Packet::Subscribe(crate::proto::mqtt::Subscribe {
-                id: id(1),
-                subscriptions: List::from(&filters),
-                properties: none,
-            }),
-        ),
-        (
-            "UNSUBSCRIBE",
-            Packet::Unsubscribe(crate::proto::mqtt::Unsubscribe {
-                id: id(1),
-                filters: List::from(&names),
-                properties: none,
-            }),
-        ),
-        ("PUBACK of QoS 2", Packet::PubAck(Ack::new(id(2)))),
-        ("PUBREC of QoS 1", Packet::PubRec(Ack::new(id(1)))),
-        ("PUBCOMP of QoS 1", Packet::PubComp(Ack::new(id(1)))),
-        ("PUBCOMP before PUBREC", Packet::PubComp(Ack::new(id(2)))),
-        ("MQTT-3.8.4-6: too many reasons", sub_ack(3, &two[..])),
-        ("SUBACK of UNSUBSCRIBE", sub_ack(4, &one[..])),
-        ("MQTT-3.11.3-1: too many reasons", unsub_ack(4, &two[..])),
-        ("UNSUBACK of SUBSCRIBE", unsub_ack(3, &one[..])),
-        ("AUTH without a method", Packet::Auth(Auth { reason: ReasonCode::Success, properties: none })),
-    ];
-    for (name, packet) in table {
-        let mut talk = Talk::open(ClientOptions::new());
-        talk.publish(QoS::AtLeastOnce, "a", "").unwrap();
-        talk.publish(QoS::ExactlyOnce, "a", "").unwrap();
-        let now = talk.now;
-        talk.client.subscribe(List::from(&filters), none, now, &mut talk.out).unwrap();
-        talk.client.unsubscribe(List::from(&names), none, now, &mut talk.out).unwrap();
-        talk.said();
-        talk.hear(&packet);
-        assert_eq!(talk.fault.map(Fault::reason_code), Some(ReasonCode::ProtocolError), "{name}");
-        assert_eq!(talk.said(), "DISCONNECT:0x82", "{name}");
-        // Whatever comes then is nothing.
-        talk.hear(&Packet::PubAck(Ack::new(id(1))));
-        assert_eq!(talk.told(), "", "{name}");
-        // What is published now waits for a better connection.
-        assert_eq!((talk.publish(QoS::AtMostOnce, "a", ""), talk.client.queued()), (Ok(None), 1));
-    }
-}
-
-#[test]
-fn h12_bytes_that_are_no_packet_end_the_connection() {
-    // (name, version, bytes, the DISCONNECT that says so)
-    let table: [(&str, Version, &[u8], &str); 7] = [
-        ("type 0", Version::Mqtt5, &[0, 0], "DISCONNECT:0x81"),
-        ("QoS 3", Version::Mqtt5, &[0x36, 5, 0, 1, b'a', 0, 1], "DISCONNECT:0x81"),
-        ("number 0", Version::Mqtt5, &[0x40, 2, 0, 0], "DISCONNECT:0x82"),
-        ("a wildcard", Version::Mqtt5, &[0x30, 4, 0, 1, b'#', 0], "DISCONNECT:0x81"),
-        ("five bytes of length", Version::Mqtt5, &[0x30, 0x80, 0x80, 0x80, 0x80, 1], "DISCONNECT:0x81"),
-        ("too long", Version::Mqtt5, &[0x30, 0x80, 0x80, 0x40], "DISCONNECT:0x95"),
-        ("before 5.0 there are no words", Version::Mqtt311, &[0, 0], ""),
-    ];
-    for (name, version, bytes, said) in table {
-        let mut talk = Talk::open(ClientOptions::new().version(version).client_id("c"));
-        talk.hear_bytes(bytes);
-        assert!(talk.fault.is_some(), "{name}");
-        assert_eq!(talk.said(), said, "{name}");
-    }
-    // 5.0 has DISCONNECT of a server, and 3.1.1 not.
-    for (version, is_fault) in [(Version::Mqtt5, false), (Version::Mqtt311, true)] {
-        let mut talk = Talk::open(ClientOptions::new().version(version).client_id("c"));
-        talk.hear_bytes(&[0xe0, 0]);
-        assert_eq!(talk.fault.is_some(), is_fault);
-    }
-}
-
-#[test]
-fn mqtt_3_2_0_1_nothing_comes_before_connack() {
-    for packet in [
-        Packet::Publish(Publish::new("a", "")),
-        Packet::PingResp,
-        Packet::Disconnect(Disconnect::new(ReasonCode::ServerBusy)),
-        Packet::PubAck(Ack::new(id(1))),
-    ] {
-        let mut talk = Talk::new(ClientOptions::new());
-        talk.client.handle_connected(talk.now, &mut talk.out);
-        talk.said();
-        talk.hear(&packet);
-        assert!(talk.fault.is_some(), "{:?}", packet.packet_type());
-        assert_eq!((talk.said(), talk.told()), (String::new(), String::new()));
-    }
-    // H1: a refusal is told once.
-    let mut talk = Talk::new(v4());
-    talk.client.handle_connected(talk.now, &mut talk.out);
-    talk.hear_bytes(&[0x20, 2, 0, 5]);
-    assert_eq!(talk.told(), "refused NotAuthorized");
-    assert!(!talk.client.is_open());
-}
-
-#[test]
-fn mqtt_3_3_4_9_a_server_that_sends_more_than_the_receive_maximum_is_told() {
-    let limits = ClientLimits { inflight_max: NonZeroU16::new(3).unwrap(), ..ClientLimits::default() };
-    let mut talk = Talk::with(lasting(), limits);
-    talk.connect(false, &[]);
-    for n in 1..=4 {
-        assert_eq!(talk.fault, None, "{n}");
-        let publish = Publish { qos: QoS::ExactlyOnce, id: Some(id(n)), ..Publish::new("a", "") };
-        talk.hear(&Packet::Publish(publish));
-    }
-    assert_eq!(talk.fault.map(Fault::reason_code), Some(ReasonCode::ReceiveMaximumExceeded));
-    assert_eq!(talk.said(), "PUBREC:1 PUBREC:2 PUBREC:3 DISCONNECT:0x93");
-}
-
-#[test]
 fn an_authentication_takes_its_steps() {
     let options = ClientOptions::new().auth("SCRAM", Some(b"one")).unwrap();
     let mut talk = Talk::new(options.clone());
@@ -823,67 +703,4 @@ fn mqtt_3_14_a_disconnect_is_the_last_word() {
     assert_eq!(talk.publish(QoS::AtMostOnce, "a", ""), Err(SendError::NotConnected));
     assert_eq!((talk.said().as_str(), talk.client.poll_timeout()), ("DISCONNECT:0x4", None));
     assert_eq!(word(&Packet::PingReq), format!("{:?}", PacketType::PingReq).to_uppercase());
-}
-
-mod split {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// What a server may say to a client that waits for CONNACK, and what it may not.
-    fn script() -> impl Strategy<Value = Vec<u8>> {
-        let packet = (0..9u8, 1..4u16, 0..3usize, any::<bool>()).prop_map(|(kind, n, qos, flag)| {
-            let mut bytes = Vec::new();
-            let ack = Ack::new(id(n));
-            let packet = match kind {
-                0 | 1 => {
-                    let qos = QOS[qos];
-                    let id = (qos != QoS::AtMostOnce).then(|| id(n));
-                    Packet::Publish(Publish { qos, id, dup: flag && id.is_some(), ..Publish::new("some/topic", "x") })
-                }
-                2 => Packet::PubAck(ack),
-                3 => Packet::PubRec(ack),
-                4 => Packet::PubRel(ack),
-                5 => Packet::PubComp(ack),
-                6 => Packet::PingResp,
-                7 if flag => Packet::Disconnect(Disconnect::new(ReasonCode::ServerBusy)),
-                7 => Packet::PingReq,
-                _ => Packet::Publish(Publish::new("x", &[b'y'; 300])),
-            };
-            encode(&packet, Version::Mqtt5, &mut bytes).unwrap();
-            bytes
-        });
-        (proptest::collection::vec(packet, 0..12), proptest::collection::vec(any::<u8>(), 0..6))
-            .prop_map(|(packets, noise)| [&[0x20, 3, 0, 0, 0], &packets.concat()[..], &noise].concat())
-    }
-
-    fn run<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<String>, String, Option<Fault>) {
-        let mut talk = Talk::new(ClientOptions::new());
-        talk.publish(QoS::AtLeastOnce, "a", "1").unwrap();
-        talk.publish(QoS::ExactlyOnce, "a", "2").unwrap();
-        talk.client.handle_connected(talk.now, &mut talk.out);
-        let mut kept = Vec::new();
-        for piece in pieces {
-            kept.extend_from_slice(piece);
-            let used = talk.hear_bytes(&kept);
-            kept.drain(..used);
-        }
-        (std::mem::take(&mut talk.told), talk.said(), talk.fault)
-    }
-
-    proptest! {
-        #[test]
-        fn any_split_of_the_input_gives_the_same_events(bytes in script(), cuts in proptest::collection::vec(1..9usize, 1..40)) {
-            let whole = run([&bytes[..]].into_iter());
-            let mut rest = &bytes[..];
-            let mut pieces = Vec::new();
-            for &cut in cuts.iter().cycle().take(2000) {
-                let (piece, after) = rest.split_at(cut.min(rest.len()));
-                pieces.push(piece);
-                rest = after;
-            }
-            pieces.push(rest);
-            prop_assert_eq!(run(pieces.into_iter()), whole);
-        }
-    }
 }
