@@ -86,7 +86,7 @@ impl<S> Core<S> {
         let speaks = if options.raw { Ok(Speaks::Raw) } else { super::net::speaks(url.scheme()) };
         let (proto, url) = match speaks {
             #[cfg(feature = "mqtt")]
-            Err(_) if url.scheme() == crate::net::Scheme::Mqtt => {
+            _ if !options.raw && url.scheme() == crate::net::Scheme::Mqtt => {
                 let what =
                     "what it says of itself is missing: use mqtt_connect, or ConnectOptions::raw for the bare bytes";
                 return Err(Error::new(Kind::Unsupported, format!("cannot connect to {url}: {what}")));
