@@ -137,7 +137,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Stream => self.core.send(id.0, bytes),
             Carrier::Datagrams => self.core.send_datagram(id.0, None, bytes),
-            #[cfg(any(feature = "http", feature = "sntp"))]
+            #[cfg(any(feature = "http", feature = "mqtt", feature = "sntp"))]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -148,7 +148,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Stream => self.core.send_shared(id.0, bytes),
             Carrier::Datagrams => self.core.send_datagram(id.0, None, &bytes),
-            #[cfg(any(feature = "http", feature = "sntp"))]
+            #[cfg(any(feature = "http", feature = "mqtt", feature = "sntp"))]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -161,7 +161,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Datagrams => self.core.send_datagram(id.0, Some(to), datagram),
             Carrier::Stream => Sent::Invalid,
-            #[cfg(any(feature = "http", feature = "sntp"))]
+            #[cfg(any(feature = "http", feature = "mqtt", feature = "sntp"))]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -271,7 +271,7 @@ enum Carrier {
     Stream,
     Datagrams,
     /// Bytes belong to a protocol.
-    #[cfg(any(feature = "http", feature = "sntp"))]
+    #[cfg(any(feature = "http", feature = "mqtt", feature = "sntp"))]
     Protocol,
     None,
 }
@@ -287,6 +287,8 @@ impl<S> Core<S> {
             (Io::Stream(_) | Io::Connecting(_), Proto::Raw) => Carrier::Stream,
             #[cfg(feature = "http")]
             (Io::Stream(_) | Io::Connecting(_), Proto::Http(_) | Proto::Client(_)) => Carrier::Protocol,
+            #[cfg(feature = "mqtt")]
+            (Io::Stream(_) | Io::Connecting(_), Proto::MqttClient(_)) => Carrier::Protocol,
             #[cfg(feature = "sntp")]
             (Io::Stream(_), Proto::Sntp(_)) => Carrier::None,
             (Io::Listener(_) | Io::None, _) => Carrier::None,
