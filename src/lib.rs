@@ -27,6 +27,8 @@
 #[cfg(feature = "app")]
 #[doc(hidden)]
 pub mod app;
+#[cfg(feature = "broker")]
+pub mod broker;
 mod buf;
 mod error;
 mod event;

@@ -78,8 +78,7 @@ impl Relay {
     fn serve(&mut self, fd: usize, flags: EventFlags) {
         let mut open = !flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
         let mut buffer = std::mem::take(&mut self.buffer);
-        loop {
-            let Some(client) = &mut self.clients[fd] else { break };
+        while let Some(client) = &mut self.clients[fd] {
             let kept = client.rest.len();
             buffer[..kept].copy_from_slice(&client.rest);
             let len = match recv(&client.socket, &mut buffer[kept..], RecvFlags::empty()) {
