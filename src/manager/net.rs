@@ -404,6 +404,9 @@ impl<S> Core<S> {
 pub(crate) fn speaks(scheme: Scheme) -> Result<Speaks> {
     match scheme {
         Scheme::Tcp | Scheme::Udp | Scheme::Unix => Ok(Speaks::Raw),
+        // A broker or a client reads the bytes.
+        #[cfg(feature = "mqtt")]
+        Scheme::Mqtt => Ok(Speaks::Raw),
         #[cfg(feature = "http")]
         Scheme::Http => Ok(Speaks::Http),
         #[cfg(not(feature = "http"))]
@@ -412,7 +415,9 @@ pub(crate) fn speaks(scheme: Scheme) -> Result<Speaks> {
             Kind::Unsupported,
             "this version has no TLS; plain text is never a substitute, so choose a scheme without it or put a TLS proxy in front",
         )),
-        Scheme::Ws | Scheme::Mqtt | Scheme::MqttWs | Scheme::Sntp => Err(Error::new(
+        #[cfg(not(feature = "mqtt"))]
+        Scheme::Mqtt => Err(Error::new(Kind::Unsupported, "this build has no MQTT: build with the feature `mqtt`")),
+        Scheme::Ws | Scheme::MqttWs | Scheme::Sntp => Err(Error::new(
             Kind::Unsupported,
             format!("this version does not speak {}; for the bare bytes use tcp:// or udp://", scheme.as_str()),
         )),
