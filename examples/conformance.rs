@@ -1,7 +1,8 @@
 //! The server that the conformance scripts drive: `cargo run --release --example conformance -- --http 127.0.0.1:8080`.
 //!
-//! `--echo` answers every path with the body that came; `--mqtt ADDRESS` is an MQTT broker. Prints `ready` when it listens, and
-//! before that, where port 0 was asked for, `http ADDRESS` and `mqtt ADDRESS`.
+//! `--echo` answers every path with the body that came. `--mqtt ADDRESS` is an MQTT broker, `--sntp ADDRESS` tells the time there.
+//! Prints `ready` when it listens, and before that, where port 0 was asked for, `http ADDRESS`, `mqtt ADDRESS` and
+//! `sntp ADDRESS`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
     let options = match Options::read(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(what) => {
-            eprintln!("{what}\nusage: conformance [--http ADDRESS] [--echo] [--mqtt ADDRESS]");
+            eprintln!("{what}\nusage: conformance [--http ADDRESS] [--echo] [--mqtt ADDRESS] [--sntp ADDRESS]");
             return ExitCode::from(2);
         }
     };
@@ -37,6 +38,7 @@ struct Options {
     http: Option<String>,
     mqtt: Option<String>,
     echo: bool,
+    sntp: Option<String>,
 }
 
 impl Options {
@@ -47,6 +49,7 @@ impl Options {
                 "--http" => options.http = Some(args.next().ok_or("--http wants an address")?),
                 "--mqtt" => options.mqtt = Some(args.next().ok_or("--mqtt wants an address")?),
                 "--echo" => options.echo = true,
+                "--sntp" => options.sntp = Some(args.next().ok_or("--sntp wants an address")?),
                 other => return Err(format!("unknown argument {other:?}")),
             }
         }
@@ -67,6 +70,10 @@ fn serve(options: Options) -> vansire::Result<()> {
         let broker = Broker::new(broker::Options::new().queue_messages_max(5_000));
         let listener = broker.listen(&mut manager.net(), format!("mqtt://{address}"))?;
         tell_port("mqtt", &address, &mut manager, listener);
+    }
+    if let Some(address) = options.sntp {
+        let listener = manager.net().sntp_listen(format!("sntp://{address}"), |_: &mut Cx<'_>, _: Event<'_>| {})?;
+        tell_port("sntp", &address, &mut manager, listener);
     }
     println!("ready");
     manager.run()

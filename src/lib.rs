@@ -47,6 +47,13 @@ mod trace;
 #[cfg(doctest)]
 mod wont_compile;
 
+#[cfg(feature = "dns")]
+pub mod dns {
+    //! DNS: what [`Net::resolve_service`](crate::Net::resolve_service) finds, why lookups fail, and messages for programs
+    //! that speak it themselves.
+    pub use crate::proto::dns::*;
+}
+
 #[cfg(feature = "http")]
 pub mod http {
     //! HTTP/1.1: requests, responses, routing.
@@ -55,6 +62,13 @@ pub mod http {
     pub use crate::manager::http::{Body, EventHub, ReplyId, Subscribed};
     pub use crate::manager::router::{Params, Router};
     pub use crate::proto::http::*;
+}
+
+#[cfg(feature = "sntp")]
+pub mod sntp {
+    //! SNTP: the time of others, and one's own for others.
+    pub use crate::manager::sntp::{ClientOptions, ServerOptions, ServerStatus, Sync, SyncOptions, SyncStatus};
+    pub use crate::proto::sntp::*;
 }
 
 #[cfg(feature = "mqtt")]
@@ -66,8 +80,11 @@ pub mod mqtt {
 pub use error::{Error, Result};
 pub use event::{CloseReason, Data, Deadline, Event, Sent};
 pub use id::{ConnId, ConnMap, TimerId};
+#[cfg(feature = "dns")]
+pub use manager::DnsOptions;
 pub use manager::{
-    Builder, ConnInfo, ConnKind, ConnState, Ctx, Handler, HandlerPanic, Manager, Net, Stats, TimerCtx, Turn,
+    Builder, ConnInfo, ConnKind, ConnState, Ctx, Handler, HandlerPanic, LookupCtx, LookupId, Manager, Net, Resolver,
+    Stats, TimerCtx, Turn,
 };
 pub use net::{Address, Url};
 pub use options::{ConnectOptions, Limits, ListenOptions};

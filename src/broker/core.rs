@@ -17,7 +17,7 @@ use crate::time::{Deadlines, Moment, Owner};
 use super::access::{Access, Answer};
 use super::events::{DropReason, Event, Parting, Stats};
 use super::local::Locals;
-use super::options::{Bounds, Options};
+use super::options::{Bounds, OnEvent, Options};
 use super::queue::{Outbound, Stage};
 use super::retained::Retained;
 use super::router::FanOut;
@@ -176,7 +176,7 @@ impl Sessions {
 }
 
 impl Core {
-    pub(super) fn new(options: Options) -> (Self, Option<Box<dyn FnMut(&Event)>>) {
+    pub(super) fn new(options: Options) -> (Self, Option<OnEvent>) {
         let Options { bounds, access, store, on_event, response_information } = options;
         let core = Self {
             bounds,
@@ -280,10 +280,10 @@ impl Core {
         self.asked.clear();
         match packet {
             Packet::Publish(publish) => self.publish(conn, publish, now, sink),
-            Packet::PubAck(ack) => self.acked(conn, ack, &[Stage::PubAck], now, sink),
+            Packet::PubAck(ack) => self.acked(conn, ack, &[Stage::Ack], now, sink),
             Packet::PubRec(ack) => self.pub_rec(conn, ack, now, sink),
             Packet::PubRel(ack) => self.pub_rel(conn, ack, sink),
-            Packet::PubComp(ack) => self.acked(conn, ack, &[Stage::PubComp], now, sink),
+            Packet::PubComp(ack) => self.acked(conn, ack, &[Stage::Comp], now, sink),
             Packet::PingReq => {
                 self.send(conn, &[0xd0, 0], sink);
                 Flow::Next

@@ -71,7 +71,7 @@ impl Core {
     pub(super) fn pub_rec(&mut self, conn: ConnId, ack: &Ack<'_>, now: Moment, sink: &mut dyn Sink) -> Flow {
         if ack.reason.is_error() {
             // MQTT-4.3.3: the exchange ends here.
-            return self.acked(conn, ack, &[Stage::PubRec], now, sink);
+            return self.acked(conn, ack, &[Stage::Rec], now, sink);
         }
         let Some((who, version)) = self.session_of(conn) else { return Flow::Next };
         let Some(session) = self.sessions.get_mut(who) else { return Flow::Next };
@@ -108,7 +108,7 @@ impl Core {
             }
             if let Some(entry) = outbound.next_unsent() {
                 let (id, stage, item) = (entry.id, entry.stage, entry.item.clone());
-                match item.filter(|_| stage != Stage::PubComp) {
+                match item.filter(|_| stage != Stage::Comp) {
                     Some(item) => {
                         // MQTT-3.3.1-1
                         if self.tell_item(who, conn, &item, true, id, now, sink).is_err() {
@@ -120,14 +120,14 @@ impl Core {
                 continue;
             }
             let Some(item) = outbound.pop() else { break };
-            let id = outbound.next_id();
+            // MQTT-3.3.2-5
+            let id = if item.message.expires() <= now { None } else { outbound.next_id() };
             self.stats.queued -= 1;
             self.stats.queued_bytes -= item.message.size();
-            // MQTT-3.3.2-5
-            let expired = item.message.expires() <= now;
             let told = match id {
-                Some(id) if !expired => self.tell_item(who, conn, &item, false, id, now, sink).map(|()| id),
-                _ => Err(DropReason::Expired),
+                Some(id) => self.tell_item(who, conn, &item, false, id, now, sink).map(|()| id),
+                // Numbers never run out: the window has room.
+                None => Err(DropReason::Expired),
             };
             match told {
                 Ok(id) => {
@@ -165,7 +165,7 @@ impl Core {
     /// A message that was in flight has become too long for its receiver: it counts as delivered (MQTT-3.1.2-25).
     fn give_up(&mut self, who: u32, id: crate::proto::mqtt::PacketId, item: Item) {
         if let Some(outbound) = self.sessions.get_mut(who).and_then(|session| session.outbound.as_mut()) {
-            outbound.done(id, &[Stage::PubAck, Stage::PubRec]);
+            outbound.done(id, &[Stage::Ack, Stage::Rec]);
         }
         self.landed(who, Some(item));
         self.dropped(who, DropReason::TooLarge);

@@ -1,7 +1,7 @@
 //! PUBLISH and PUBREL: what clients publish.
 
 use crate::id::ConnId;
-use crate::proto::mqtt::{Ack, Packet, PacketId, Publish, QoS, ReasonCode, Version};
+use crate::proto::mqtt::{Ack, Packet, PacketId, PropertyId, Publish, QoS, ReasonCode, Version};
 use crate::time::Moment;
 
 use super::access::{Client, Denied, PublishQuestion};
@@ -15,6 +15,10 @@ use super::store::{Change, Ticket};
 impl Core {
     pub(super) fn publish(&mut self, conn: ConnId, publish: &Publish<'_>, now: Moment, sink: &mut dyn Sink) -> Flow {
         let Some((who, version)) = self.session_of(conn) else { return Flow::Next };
+        // MQTT-3.3.4-6
+        if publish.properties.has(PropertyId::SubscriptionIdentifier) {
+            return self.breach(conn, ReasonCode::ProtocolError, now, sink);
+        }
         let Some(alias) = publish.properties.topic_alias() else {
             return self.publish_to(conn, who, version, publish, publish.topic, now, sink);
         };
@@ -147,7 +151,8 @@ impl Core {
 
     /// The store has come so far: the acknowledgements that waited for that go out.
     pub(super) fn stored(&mut self, until: Ticket, sink: &mut dyn Sink) {
-        while let Some(ack) = self.unsafe_acks.pop_front_if(|ack| ack.ticket <= until) {
+        while self.unsafe_acks.front().is_some_and(|ack| ack.ticket <= until) {
+            let Some(ack) = self.unsafe_acks.pop_front() else { return };
             let Some((who, _)) = self.session_of(ack.conn) else { continue };
             if ack.packet.first() == Some(&0x40)
                 && let Some(inbound) = self.sessions.get_mut(who).and_then(|session| session.inbound.as_mut())

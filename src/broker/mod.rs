@@ -24,6 +24,7 @@
 //! Everything is in memory. A [`Store`] is told of what should outlive the process, and acknowledgements wait for it.
 
 pub mod access;
+mod admin;
 mod connect;
 mod core;
 mod events;
@@ -41,12 +42,15 @@ mod share;
 mod store;
 mod subscribe;
 mod sys;
+#[cfg(test)]
+mod tests;
 mod will;
 
 pub use access::{
     Access, AccessToken, AllowAll, AnonymousOnLoopback, Answer, Client, Denied, Login, PublishQuestion,
     SubscribeQuestion,
 };
+pub use admin::ClientInfo;
 pub use events::{Action, DropReason, Drops, Event, Parting, Stats};
 pub use local::{Inbox, Received};
 pub use message::Message;

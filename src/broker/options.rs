@@ -19,9 +19,12 @@ pub struct Options {
     pub(super) bounds: Bounds,
     pub(super) access: Box<dyn Access>,
     pub(super) store: Box<dyn Store>,
-    pub(super) on_event: Option<Box<dyn FnMut(&Event)>>,
+    pub(super) on_event: Option<OnEvent>,
     pub(super) response_information: Option<Box<str>>,
 }
+
+/// What is told of clients that come and go.
+pub(super) type OnEvent = Box<dyn FnMut(&Event)>;
 
 /// What happens to a message of QoS 1 or 2 that a client's queue has no room for. Each is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -55,9 +55,9 @@ pub(super) struct InFlight {
 /// Which acknowledgement is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    PubAck,
-    PubRec,
-    PubComp,
+    Ack,
+    Rec,
+    Comp,
 }
 
 /// What an acknowledgement belongs to.
@@ -112,6 +112,7 @@ impl Outbound {
         self.bytes
     }
 
+    #[cfg(test)]
     pub(super) fn under_way(&self) -> u16 {
         self.under_way
     }
@@ -141,7 +142,7 @@ impl Outbound {
 
     /// A message has been sent for the first time.
     pub(super) fn sent(&mut self, id: PacketId, qos: QoS, item: Option<Item>) {
-        let stage = if qos == QoS::AtLeastOnce { Stage::PubAck } else { Stage::PubRec };
+        let stage = if qos == QoS::AtLeastOnce { Stage::Ack } else { Stage::Rec };
         self.inflight.push_back(InFlight { id, stage, sent: true, item });
         self.under_way = self.under_way.saturating_add(1);
     }
@@ -177,8 +178,8 @@ impl Outbound {
     /// PUBREC: the receiver has the message, and PUBREL is next (MQTT-4.3.3-4). A repeated one is fine.
     pub(super) fn received(&mut self, id: PacketId) -> Acked {
         match self.inflight.iter_mut().find(|entry| entry.id == id) {
-            Some(entry) if entry.stage != Stage::PubAck => {
-                entry.stage = Stage::PubComp;
+            Some(entry) if entry.stage != Stage::Ack => {
+                entry.stage = Stage::Comp;
                 Acked::Known(entry.item.take())
             }
             Some(_) => Acked::Wrong,
@@ -228,13 +229,13 @@ mod tests {
         out.sent(id(2), QoS::AtLeastOnce, None);
         out.sent(id(3), QoS::ExactlyOnce, None);
         assert_eq!(out.next_id(), Some(id(4)));
-        assert!(matches!(out.done(id(2), &[Stage::PubAck]), Acked::Known(None)));
-        assert!(matches!(out.done(id(2), &[Stage::PubAck]), Acked::Unknown));
+        assert!(matches!(out.done(id(2), &[Stage::Ack]), Acked::Known(None)));
+        assert!(matches!(out.done(id(2), &[Stage::Ack]), Acked::Unknown));
         // PUBACK is no answer to QoS 2.
-        assert!(matches!(out.done(id(3), &[Stage::PubAck]), Acked::Wrong));
+        assert!(matches!(out.done(id(3), &[Stage::Ack]), Acked::Wrong));
         assert!(matches!(out.received(id(3)), Acked::Known(None)));
         assert!(matches!(out.received(id(3)), Acked::Known(None)));
-        assert!(matches!(out.done(id(3), &[Stage::PubComp]), Acked::Known(None)));
+        assert!(matches!(out.done(id(3), &[Stage::Comp]), Acked::Known(None)));
         assert_eq!((out.len(), out.under_way()), (0, 0));
         for n in 1..=u16::MAX {
             out.sent(id(n), QoS::AtLeastOnce, None);
@@ -252,7 +253,7 @@ mod tests {
         assert_eq!(out.next_unsent().map(|entry| entry.id), Some(id(2)));
         assert!(!out.has_window(2));
         // An acknowledgement that crossed the end of the last connection.
-        assert!(matches!(out.done(id(3), &[Stage::PubAck]), Acked::Known(None)));
+        assert!(matches!(out.done(id(3), &[Stage::Ack]), Acked::Known(None)));
         assert_eq!((out.under_way(), out.next_unsent().is_none()), (2, true));
     }
 }

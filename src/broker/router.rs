@@ -144,25 +144,18 @@ impl Core {
                 debug_assert_eq!(wanted, first);
             }
             routed.receivers += 1;
-            routed.is_refused |= self.deliver(who, wanted, None, &mut routing, &mut fan, now, sink);
+            routed.is_refused |= self.deliver(who, wanted, None, &mut routing, &mut fan, sink);
         }
         fan.targets = targets;
         if !self.shares.is_empty() {
-            self.route_shared(&mut routing, &mut fan, &mut routed, now, sink);
+            self.route_shared(&mut routing, &mut fan, &mut routed, sink);
         }
         self.fan_out = fan;
         routed
     }
 
     /// MQTT-4.8.2: each group gets a copy, and one of its members.
-    fn route_shared(
-        &mut self,
-        routing: &mut Routing<'_>,
-        fan: &mut FanOut,
-        routed: &mut Routed,
-        now: Moment,
-        sink: &mut dyn Sink,
-    ) {
+    fn route_shared(&mut self, routing: &mut Routing<'_>, fan: &mut FanOut, routed: &mut Routed, sink: &mut dyn Sink) {
         fan.groups.clear();
         self.shares.matching(routing.publication.topic, |group| fan.groups.push(group));
         for at in 0..fan.groups.len() {
@@ -172,7 +165,7 @@ impl Core {
                     fan.ids.clear();
                     fan.ids.extend(wanted.id());
                     routed.receivers += 1;
-                    routed.is_refused |= self.deliver(who, wanted, Some(group), routing, fan, now, sink);
+                    routed.is_refused |= self.deliver(who, wanted, Some(group), routing, fan, sink);
                 }
                 None => self.stats.dropped.add(DropReason::QueueFull, 1),
             }
@@ -233,7 +226,6 @@ impl Core {
         share: Option<u32>,
         routing: &mut Routing<'_>,
         fan: &mut FanOut,
-        now: Moment,
         sink: &mut dyn Sink,
     ) -> bool {
         let publication = routing.publication;
@@ -283,7 +275,6 @@ impl Core {
                 refused = self.enqueue(who, Item { message, qos, retain, share, ids: Ids::of(&ids) });
             }
         }
-        let _ = now;
         fan.ids = ids;
         refused
     }

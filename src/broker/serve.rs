@@ -16,11 +16,12 @@ use crate::proto::mqtt::{Filter, Publish, QoS, ReasonCode, TopicError};
 use crate::time::Moment;
 
 use super::access::{Access, AccessToken, Answer};
+use super::admin::ClientInfo;
 use super::core::{Core, Sink};
-use super::events::{Event, Stats};
+use super::events::Stats;
 use super::local::{Inbox, Received};
-use super::message::Publication;
-use super::options::Options;
+use super::message::{Message, Publication};
+use super::options::{OnEvent, Options};
 use super::store::Ticket;
 
 /// An MQTT broker on the connections of a [`Manager`](crate::Manager).
@@ -51,7 +52,7 @@ pub struct Broker {
 
 struct Shared {
     core: RefCell<Core>,
-    on_event: RefCell<Option<Box<dyn FnMut(&Event)>>>,
+    on_event: RefCell<Option<OnEvent>>,
     /// The timer for what is due next, and when it fires.
     timer: Cell<Option<TimerId>>,
     armed: Cell<Moment>,
@@ -105,9 +106,15 @@ impl Broker {
     pub fn listen<S>(&self, net: &mut Net<'_, S>, options: impl Into<ListenOptions>) -> Result<ConnId> {
         let mut options = options.into();
         let url = Url::parse(options.url.as_str())?;
-        if !matches!(url.scheme(), Scheme::Mqtt | Scheme::Mqtts | Scheme::MqttWs | Scheme::MqttWss) {
-            let what = format!("cannot listen on {url}: a broker takes mqtt:// and mqtt+unix:");
-            return Err(Error::new(Kind::BadUrl, what));
+        match url.scheme() {
+            // The broker reads the bytes itself.
+            Scheme::Mqtt => options = options.raw(true),
+            // The manager knows why not.
+            Scheme::Mqtts | Scheme::MqttWs | Scheme::MqttWss => {}
+            _ => {
+                let what = format!("cannot listen on {url}: a broker takes mqtt:// and mqtt+unix:");
+                return Err(Error::new(Kind::BadUrl, what));
+            }
         }
         let limits = options.limits.unwrap_or(*net.core.limits);
         options.limits = Some(Limits { read_max: limits.read_max.max(self.shared.packet_max), ..limits });
@@ -205,6 +212,37 @@ impl Broker {
         let is_there = self.shared.core.borrow_mut().kick(client, reason, now, net);
         self.settle(net);
         is_there
+    }
+
+    /// All clients that have a session, connected or not, in no order. Costs their number.
+    pub fn clients<S>(&self, net: &Net<'_, S>) -> Vec<ClientInfo> {
+        self.shared.core.borrow().clients(net.core.now)
+    }
+
+    /// One of them.
+    pub fn client<S>(&self, net: &Net<'_, S>, id: &str) -> Option<ClientInfo> {
+        self.shared.core.borrow().client(id, net.core.now)
+    }
+
+    /// Shows each subscription of clients: the client identifier and the filter. The broker cannot be used meanwhile.
+    pub fn subscriptions(&self, found: impl FnMut(&str, &str)) {
+        self.shared.core.borrow().subscriptions(found);
+    }
+
+    /// Retained messages that a filter matches, in the order of their topics: at most `max`, those after a topic. Fails if the
+    /// filter is not one.
+    pub fn retained(
+        &self,
+        filter: &str,
+        after: Option<&str>,
+        max: usize,
+    ) -> std::result::Result<Vec<Rc<Message>>, TopicError> {
+        self.shared.core.borrow().retained_page(filter, after, max)
+    }
+
+    /// Drops the retained message of a topic without telling subscribers. False: it has none.
+    pub fn clear_retained(&self, topic: &str) -> bool {
+        self.shared.core.borrow_mut().clear_retained(topic)
     }
 
     /// The counters.

@@ -113,7 +113,7 @@ impl Core {
             // Section 4.8.2: another member gets what this one has not acknowledged, at QoS 2 only what it was never sent
             // (MQTT-4.8.2-5).
             match item.share {
-                Some(group) if stage.is_none() || item.qos == QoS::AtLeastOnce && stage == Some(Stage::PubAck) => {
+                Some(group) if stage.is_none() || item.qos == QoS::AtLeastOnce && stage == Some(Stage::Ack) => {
                     self.share_again(group, item, now, sink);
                 }
                 _ => self.stats.dropped.add(DropReason::SessionEnded, 1),

@@ -17,9 +17,10 @@ use crate::time::DateCache;
 use crate::time::{Clock, Deadlines, Moment, Owner};
 
 use super::conn::{Conn, Due, Flags, Io, Maker};
-use super::connect::{Attempt, Names};
+use super::connect::Attempt;
 use super::dispatch::{self, HandlerPanic};
 use super::handlers::{HandlerRef, Handlers, Stored};
+use super::names::Names;
 use super::net::Net;
 use super::stats::Stats;
 use super::timers::{BoxTick, TimerEntry};
@@ -45,7 +46,7 @@ pub(crate) struct Core<S> {
     pub(crate) events: Vec<Ready>,
     pub(crate) inbox: Inbox,
     pub(crate) mail: VecDeque<Command>,
-    pub(crate) names: Names,
+    pub(crate) names: Names<S>,
     #[cfg(feature = "signals")]
     pub(crate) signals: Option<super::signals::Signals>,
     pub(crate) clock: Clock,
@@ -58,6 +59,11 @@ pub(crate) struct Core<S> {
     /// Room for the headers of the request that is being parsed. Out while handlers borrow from it.
     #[cfg(feature = "http")]
     pub(crate) header_space: Option<Box<crate::proto::http::head::HeaderSpace>>,
+    /// What the wall clock follows, as servers tell it.
+    #[cfg(feature = "sntp")]
+    pub(crate) time_source: super::sntp::TimeSource,
+    #[cfg(feature = "sntp")]
+    pub(crate) time_sync: Option<super::sntp::Sync>,
 
     pub(crate) limits: Rc<Limits>,
     pub(crate) pool: Pool,
@@ -129,6 +135,7 @@ impl<S> Core<S> {
             || !self.dirty.is_empty()
             || !self.closing.is_empty()
             || self.inbox.has_mail()
+            || self.names.has_work()
     }
 
     /// Puts a connection into the ready queue, once.

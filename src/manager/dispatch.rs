@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::error::Result;
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key, TimerId};
 use crate::trace::trace_event;
@@ -11,6 +12,7 @@ use super::conn::Flags;
 use super::core::Core;
 use super::ctx::{Ctx, TimerCtx};
 use super::handlers::{BoxHandler, HandlerRef, Stored};
+use super::names::{BoxFound, LookupCtx};
 use super::net::Net;
 use super::timers::BoxTick;
 
@@ -21,7 +23,8 @@ pub struct HandlerPanic<'a> {
     pub conn: Option<ConnId>,
     /// Its timer, which goes on ticking if it repeats.
     pub timer: Option<TimerId>,
-    /// The event that it was told of ([`Event::name`]), or "timer", "turn", "factory", "drop".
+    /// The event that it was told of ([`Event::name`]), or "timer", "lookup", "turn", "factory",
+    /// "drop".
     pub event: &'static str,
     /// What it panicked with.
     pub payload: &'a (dyn Any + Send),
@@ -87,6 +90,15 @@ pub(crate) fn tick<S>(state: &mut S, core: &mut Core<S>, timer: TimerId, f: &mut
     let result = catch_unwind(AssertUnwindSafe(|| f(&mut TimerCtx { state, net: Net { core }, timer, now })));
     if let Err(payload) = result {
         report(state, core, HandlerPanic { conn: None, timer: Some(timer), event: "timer", payload: &*payload });
+    }
+}
+
+/// Tells a callback what came of a lookup.
+pub(crate) fn found<S, T>(state: &mut S, core: &mut Core<S>, f: BoxFound<S, T>, result: Result<T>) {
+    let now = core.instant();
+    let called = catch_unwind(AssertUnwindSafe(|| f(&mut LookupCtx { state, net: Net { core }, now }, result)));
+    if let Err(payload) = called {
+        report(state, core, HandlerPanic { conn: None, timer: None, event: "lookup", payload: &*payload });
     }
 }
 

@@ -6,11 +6,15 @@ mod connect;
 mod core;
 mod ctx;
 mod dispatch;
+#[cfg(feature = "dns")]
+mod dns;
 mod handlers;
 #[cfg(feature = "http")]
 pub(crate) mod http;
 mod info;
+mod names;
 mod net;
+mod resolver;
 #[cfg(feature = "http")]
 pub(crate) mod router;
 mod run;
@@ -18,6 +22,8 @@ mod run;
 mod signals;
 #[cfg(feature = "sim")]
 mod sim;
+#[cfg(feature = "sntp")]
+pub(crate) mod sntp;
 mod stats;
 mod stream;
 mod timers;
@@ -41,12 +47,17 @@ use crate::time::{Clock, Deadlines, ManualClock, Moment, Owner};
 use self::conn::{Due, Flags, Io};
 use self::core::{Core, Stop};
 use self::handlers::{HandlerRef, Handlers};
+use self::names::Names;
 
 pub use self::ctx::{Ctx, TimerCtx};
 pub use self::dispatch::HandlerPanic;
 pub use self::handlers::Handler;
 pub use self::info::{ConnInfo, ConnKind, ConnState};
+pub use self::names::{LookupCtx, LookupId};
 pub use self::net::Net;
+#[cfg(feature = "dns")]
+pub use self::resolver::DnsOptions;
+pub use self::resolver::Resolver;
 pub use self::stats::Stats;
 
 /// An event loop and everything on it: connections, listeners, timers, handlers, and your state `S`.
@@ -109,6 +120,7 @@ pub struct Turn {
 pub struct Builder {
     limits: Limits,
     clock: Option<ManualClock>,
+    resolver: Option<Resolver>,
     #[cfg(feature = "sim")]
     sim: Option<crate::sim::Sim>,
 }
@@ -126,10 +138,18 @@ impl Builder {
         self
     }
 
+    /// How names are looked up. Default: [`Resolver::default`]; in a simulation [`Resolver::System`], which is what
+    /// `Sim::host` says.
+    pub fn resolver(mut self, resolver: impl Into<Resolver>) -> Self {
+        self.resolver = Some(resolver.into());
+        self
+    }
+
     /// Makes the manager. Fails when the system has no descriptor for it.
-    pub fn build<S>(self, state: S) -> Result<Manager<S>> {
+    pub fn build<S>(mut self, state: S) -> Result<Manager<S>> {
         let failed = |e| Error::io("cannot make an event loop", e);
         let limits = self.limits.in_order();
+        let resolver = self.resolver.take();
         let (mut reactor, sockets, clock) = self.grounds().map_err(failed)?;
         let inbox = reactor.inbox(limits.wakeup_bytes_max).map_err(failed)?;
         let mut core = Core {
@@ -148,7 +168,7 @@ impl Builder {
             events: Vec::new(),
             inbox,
             mail: VecDeque::new(),
-            names: Default::default(),
+            names: Names::new(resolver),
             #[cfg(feature = "signals")]
             signals: None,
             now: Moment::START,
@@ -158,6 +178,10 @@ impl Builder {
             date: DateCache::new(),
             #[cfg(feature = "http")]
             header_space: None,
+            #[cfg(feature = "sntp")]
+            time_source: Default::default(),
+            #[cfg(feature = "sntp")]
+            time_sync: None,
             limits: Rc::new(limits),
             pool: Pool::default(),
             scratch: vec![0; stream::SCRATCH_LEN.max(limits.datagram_max)],
@@ -188,6 +212,7 @@ impl Manager<()> {
         Builder {
             limits: Limits::new(),
             clock: None,
+            resolver: None,
             #[cfg(feature = "sim")]
             sim: None,
         }
@@ -279,6 +304,7 @@ impl<S> Manager<S> {
         core.serve_ready(state);
         core.fire_due(state);
         core.deliver_notices(state);
+        core.serve_names(state);
         core.flush_dirty();
         core.reap(state);
         dispatch::turn(state, core);
@@ -310,6 +336,8 @@ impl<S> Manager<S> {
         let default = std::mem::replace(&mut core.default_handler, HandlerRef::NONE);
         core.release_handler(default);
         core.reap(state);
+        let callbacks = core.names.close();
+        dispatch::drop_user(state, core, Some(callbacks));
         let hook = core.on_turn.take();
         dispatch::drop_user(state, core, hook);
         let hook = core.on_panic.take();
@@ -360,6 +388,8 @@ impl<S> Core<S> {
                 }
                 self.make_ready(key);
             }
+            #[cfg(feature = "dns")]
+            Token::Name(slot) => self.names.note(slot),
             #[cfg(feature = "signals")]
             Token::Signal => self.read_signals(),
             Token::Attempt(_) => {}
@@ -382,7 +412,7 @@ impl<S> Core<S> {
                         self.stats.wakeups_missed += 1;
                     }
                 }
-                Command::Resolved { ticket, result } => self.lookup_done(state, ticket, result),
+                Command::Resolved { ticket, result } => self.lookup_done(state, ticket, result, true),
                 Command::CancelTimer(id) => {
                     self.cancel_timer(id);
                 }
@@ -422,6 +452,7 @@ impl<S> Core<S> {
             match owner {
                 Owner::Timer(slot) => self.fire(state, slot),
                 Owner::Conn(slot) => self.overdue(slot),
+                Owner::Names => self.names.set_overdue(),
             }
         }
     }
@@ -449,6 +480,8 @@ impl<S> Core<S> {
             Due::Retry => self.make_ready(key),
             Due::Linger => self.close(key, CloseReason::Local),
             Due::Drain => self.close(key, CloseReason::TimedOut(crate::event::Deadline::Drain)),
+            #[cfg(feature = "sntp")]
+            Due::Sntp => self.sntp_due(key),
             #[cfg(feature = "http")]
             _ if matches!(conn.proto, conn::Proto::Client(_)) => self.client_overdue(key, due),
             #[cfg(feature = "http")]

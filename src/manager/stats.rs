@@ -42,6 +42,16 @@ pub struct Stats {
     pub datagrams_out: u64,
     /// Datagrams dropped because the queue was full, or the system refused them.
     pub datagrams_dropped: u64,
+    /// SNTP answers that counted.
+    pub sntp_samples: u64,
+    /// SNTP datagrams that did not count: answers that fail a check, and what is no question.
+    pub sntp_refused: u64,
+    /// SNTP questions answered.
+    pub sntp_served: u64,
+    /// SNTP questions of addresses that ask too often (`Limits::sntp_rate`): told so, or not answered.
+    pub sntp_limited: u64,
+    /// Addresses that an SNTP server forgot for want of room (`Limits::sntp_addresses_max`) before they were even.
+    pub sntp_forgotten: u64,
     /// Times that output went above the high-water mark.
     pub high_waters: u64,
     /// Connections closed because the peer did not read.
@@ -56,6 +66,16 @@ pub struct Stats {
     pub wakeups: u64,
     /// Wakeups whose connection, or whose manager, was closed before their turn came.
     pub wakeups_missed: u64,
+    /// Names that were not looked up because too many were already, or because they are none.
+    pub lookups_refused: u64,
+    /// Queries sent to name servers.
+    pub dns_queries: u64,
+    /// Answers to them.
+    pub dns_answers: u64,
+    /// Messages that came from name servers, or in their name, and answered nothing that was asked.
+    pub dns_strays: u64,
+    /// Questions for name servers that were answered from memory.
+    pub dns_cached: u64,
     /// Timer callbacks run.
     pub timers_fired: u64,
     /// Handlers, timers and hooks that panicked.

@@ -8,12 +8,16 @@
 mod client;
 mod connect;
 mod deadlines;
+#[cfg(feature = "dns")]
+mod dns;
 mod found;
 mod harness;
 mod http;
 mod life;
 mod partition;
 mod raw;
+#[cfg(feature = "sntp")]
+mod sntp;
 mod stop;
 mod timers;
 mod udp;
