@@ -311,6 +311,8 @@ impl Core {
             match owner {
                 Owner::Conn(at) => self.link_due(at, now, sink),
                 Owner::Timer(at) => self.session_due(at as u32, now, sink),
+                // The manager's.
+                Owner::Names => {}
             }
         }
         if self.sweep_due <= now {
