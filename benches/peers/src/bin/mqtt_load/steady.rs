@@ -112,6 +112,8 @@ struct Steady {
     interval: Option<Duration>,
     /// How many subscribers a message goes to.
     fan: u64,
+    /// Each subscriber has some of the topics only, and so not every number.
+    is_spread: bool,
     connected: usize,
     subscribed: usize,
     publishers: Vec<Publisher>,
@@ -136,6 +138,8 @@ struct Publisher {
     acked: u64,
     /// At all subscribers together.
     delivered: u64,
+    /// At all subscribers together: later ones have arrived there.
+    missed: u64,
     /// Not waited for any more.
     written_off: u64,
     next_id: PacketId,
@@ -180,6 +184,7 @@ impl Steady {
             sent: 0,
             acked: 0,
             delivered: 0,
+            missed: 0,
             written_off: 0,
             next_id: PacketId::MIN,
         };
@@ -190,6 +195,7 @@ impl Steady {
             window: flags.window,
             interval: flags.rate.map(|rate| Duration::from_secs_f64(flags.publishers as f64 / rate)),
             fan: if flags.filters.is_some() { 1 } else { flags.subscribers as u64 },
+            is_spread: flags.filters.is_some(),
             connected: 0,
             subscribed: 0,
             publishers: (0..flags.publishers).map(publisher).collect(),
@@ -245,7 +251,7 @@ impl Steady {
         self.stalls += 1;
         self.last_delivery = now;
         for publisher in &mut self.publishers {
-            publisher.written_off = publisher.sent - publisher.done(self.qos, self.fan);
+            publisher.written_off = publisher.sent.saturating_sub(publisher.done(self.qos, self.fan));
         }
     }
 
@@ -257,6 +263,9 @@ impl Steady {
         self.latency.add((now - self.start).as_nanos() as u64 - nanos, 1);
         if number < *next {
             self.disordered += 1;
+        } else if !self.is_spread {
+            // What was dropped must not narrow the window for the rest of the run.
+            self.publishers[publisher].missed += u64::from(number - *next);
         }
         *next = number.wrapping_add(1);
         self.delivered += 1;
@@ -316,7 +325,7 @@ impl Player for Steady {
 impl Publisher {
     /// Messages that need not be waited for.
     fn done(&self, qos: QoS, fan: u64) -> u64 {
-        let delivered = self.delivered / fan;
+        let delivered = (self.delivered + self.missed) / fan;
         if qos == QoS::AtMostOnce { delivered } else { delivered.min(self.acked) }
     }
 
@@ -327,7 +336,7 @@ impl Publisher {
         let count = match plan.interval {
             Some(interval) => ((elapsed.as_nanos() / interval.as_nanos()) as u64).saturating_sub(self.sent),
             None => {
-                let on_their_way = (self.sent - self.done(plan.qos, plan.fan)).saturating_sub(self.written_off);
+                let on_their_way = self.sent.saturating_sub(self.done(plan.qos, plan.fan) + self.written_off);
                 plan.window.saturating_sub(on_their_way)
             }
         };
