@@ -1,4 +1,4 @@
-# What the comparisons share, to be sourced by a script that has set servers, rows, rounds, seconds and idle_conns, and that has
+# What mqtt.sh is made of and other comparisons can share, to be sourced by a script that has set servers, rows, rounds, seconds and idle_conns, and that has
 # a function `measure ROUND ROW SERVER`.
 
 server_cpu=${SERVER_CPU:-0}

@@ -311,7 +311,7 @@ impl Core {
             match owner {
                 Owner::Conn(at) => self.link_due(at, now, sink),
                 Owner::Timer(at) => self.session_due(at as u32, now, sink),
-                // The manager's.
+                // The loop's own; the broker sets none.
                 Owner::Names => {}
             }
         }
