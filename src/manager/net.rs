@@ -427,6 +427,9 @@ impl<S> Core<S> {
 pub(crate) fn speaks(scheme: Scheme) -> Result<Speaks> {
     match scheme {
         Scheme::Tcp | Scheme::Udp | Scheme::Unix => Ok(Speaks::Raw),
+        // A broker or a client reads the bytes.
+        #[cfg(feature = "mqtt")]
+        Scheme::Mqtt => Ok(Speaks::Raw),
         #[cfg(feature = "http")]
         Scheme::Http => Ok(Speaks::Http),
         #[cfg(not(feature = "http"))]
