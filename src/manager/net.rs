@@ -442,7 +442,9 @@ pub(crate) fn speaks(scheme: Scheme) -> Result<Speaks> {
         Scheme::Sntp => Ok(Speaks::Sntp),
         #[cfg(not(feature = "sntp"))]
         Scheme::Sntp => Err(Error::new(Kind::Unsupported, "this build has no SNTP: build with the feature `sntp`")),
-        Scheme::Ws | Scheme::Mqtt | Scheme::MqttWs => Err(Error::new(
+        #[cfg(not(feature = "mqtt"))]
+        Scheme::Mqtt => Err(Error::new(Kind::Unsupported, "this build has no MQTT: build with the feature `mqtt`")),
+        Scheme::Ws | Scheme::MqttWs => Err(Error::new(
             Kind::Unsupported,
             format!("this version does not speak {}; for the bare bytes use tcp:// or udp://", scheme.as_str()),
         )),
