@@ -427,9 +427,6 @@ impl<S> Core<S> {
 pub(crate) fn speaks(scheme: Scheme) -> Result<Speaks> {
     match scheme {
         Scheme::Tcp | Scheme::Udp | Scheme::Unix => Ok(Speaks::Raw),
-        // A broker or a client reads the bytes.
-        #[cfg(feature = "mqtt")]
-        Scheme::Mqtt => Ok(Speaks::Raw),
         #[cfg(feature = "http")]
         Scheme::Http => Ok(Speaks::Http),
         #[cfg(not(feature = "http"))]
@@ -442,9 +439,7 @@ pub(crate) fn speaks(scheme: Scheme) -> Result<Speaks> {
         Scheme::Sntp => Ok(Speaks::Sntp),
         #[cfg(not(feature = "sntp"))]
         Scheme::Sntp => Err(Error::new(Kind::Unsupported, "this build has no SNTP: build with the feature `sntp`")),
-        #[cfg(not(feature = "mqtt"))]
-        Scheme::Mqtt => Err(Error::new(Kind::Unsupported, "this build has no MQTT: build with the feature `mqtt`")),
-        Scheme::Ws | Scheme::MqttWs => Err(Error::new(
+        Scheme::Ws | Scheme::Mqtt | Scheme::MqttWs => Err(Error::new(
             Kind::Unsupported,
             format!("this version does not speak {}; for the bare bytes use tcp:// or udp://", scheme.as_str()),
         )),
