@@ -24,6 +24,8 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(feature = "async")]
+pub mod aio;
 #[cfg(feature = "app")]
 #[doc(hidden)]
 pub mod app;
@@ -61,11 +63,16 @@ pub mod mqtt {
     pub use crate::proto::mqtt::*;
 }
 
+#[cfg(feature = "async")]
+pub use aio::AsyncManager;
 pub use error::{Error, Result};
 pub use event::{CloseReason, Data, Deadline, Event, Sent};
 pub use id::{ConnId, ConnMap, TimerId};
+#[cfg(feature = "async")]
+pub use manager::LoopCtx;
 pub use manager::{
-    Builder, ConnInfo, ConnKind, ConnState, Ctx, Handler, HandlerPanic, Manager, Net, Stats, TimerCtx, Turn,
+    Builder, ConnInfo, ConnKind, ConnState, Ctx, Handler, HandlerPanic, Manager, Net, Observer, Running, Stats,
+    TimerCtx, Turn,
 };
 pub use net::{Address, Url};
 pub use options::{ConnectOptions, Limits, ListenOptions};

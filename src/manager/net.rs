@@ -351,7 +351,11 @@ impl<S> Core<S> {
         let mut conn = Conn::new(io, proto, handler, limits, now);
         conn.flags.set(established);
         conn.remote = conn.peer_addr();
+        let is_listener = matches!(conn.io, Io::Listener(_));
         let key = self.insert(conn);
+        if let (true, Some(watch)) = (is_listener, &self.watch) {
+            watch.listens(key, options.url.as_str());
+        }
         if let Err(e) = self.register(key, Watch::Read) {
             self.discard(key);
             return Err(Error::io(format!("cannot watch {}", options.url.as_str()), e));

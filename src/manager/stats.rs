@@ -56,6 +56,8 @@ pub struct Stats {
     pub wakeups: u64,
     /// Wakeups whose connection, or whose manager, was closed before their turn came.
     pub wakeups_missed: u64,
+    /// Turns that found mail from other threads, who made about as many system calls to wake the loop.
+    pub mail_turns: u64,
     /// Timer callbacks run.
     pub timers_fired: u64,
     /// Handlers, timers and hooks that panicked.
