@@ -1,7 +1,7 @@
 //! The server that the conformance scripts drive: `cargo run --release --example conformance -- --http 127.0.0.1:8080`.
 //!
-//! `--echo` answers every path with the body that came. Prints `ready` when it listens, and before that, where port 0 was
-//! asked for, `http ADDRESS`.
+//! `--echo` answers every path with the body that came. `--sntp ADDRESS` tells the time there. Prints `ready` when it listens,
+//! and before that, where port 0 was asked for, `http ADDRESS` and `sntp ADDRESS`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let options = match Options::read(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(what) => {
-            eprintln!("{what}\nusage: conformance [--http ADDRESS] [--echo]");
+            eprintln!("{what}\nusage: conformance [--http ADDRESS] [--echo] [--sntp ADDRESS]");
             return ExitCode::from(2);
         }
     };
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
 struct Options {
     http: Option<String>,
     echo: bool,
+    sntp: Option<String>,
 }
 
 impl Options {
@@ -44,6 +45,7 @@ impl Options {
             match arg.as_str() {
                 "--http" => options.http = Some(args.next().ok_or("--http wants an address")?),
                 "--echo" => options.echo = true,
+                "--sntp" => options.sntp = Some(args.next().ok_or("--sntp wants an address")?),
                 other => return Err(format!("unknown argument {other:?}")),
             }
         }
@@ -61,6 +63,14 @@ fn serve(options: Options) -> vansire::Result<()> {
             && let Some(bound) = manager.net().local_addr(listener)
         {
             println!("http {bound}");
+        }
+    }
+    if let Some(address) = options.sntp {
+        let listener = manager.net().sntp_listen(format!("sntp://{address}"), |_: &mut Cx<'_>, _: Event<'_>| {})?;
+        if address.ends_with(":0")
+            && let Some(bound) = manager.net().local_addr(listener)
+        {
+            println!("sntp {bound}");
         }
     }
     println!("ready");

@@ -10,6 +10,8 @@ use crate::error::Error;
 use crate::id::ConnId;
 #[cfg(feature = "http")]
 use crate::proto::http;
+#[cfg(feature = "sntp")]
+use crate::proto::sntp;
 
 /// What happened to a connection. Borrowed: nothing of it outlives the handler's call, which the compiler checks.
 ///
@@ -64,6 +66,9 @@ pub enum Event<'a> {
     /// A whole response: everything that its framing promised has come.
     #[cfg(feature = "http")]
     HttpResponse(&'a http::ResponseView<'a>),
+    /// A time server has answered ([`Net::sntp_connect`](crate::Net::sntp_connect)).
+    #[cfg(feature = "sntp")]
+    SntpTime(sntp::Sample),
     /// Bytes from [`Waker::wakeup`](crate::Waker::wakeup).
     Wakeup(&'a [u8]),
     /// Output fell below the low-water mark after it had been above the high one: go on sending.
@@ -92,6 +97,8 @@ impl Event<'_> {
             Event::HttpResponseHead(_) => "HttpResponseHead",
             #[cfg(feature = "http")]
             Event::HttpResponse(_) => "HttpResponse",
+            #[cfg(feature = "sntp")]
+            Event::SntpTime(_) => "SntpTime",
             Event::Wakeup(_) => "Wakeup",
             Event::Drained => "Drained",
             Event::Closed(_) => "Closed",
@@ -205,6 +212,8 @@ pub enum Deadline {
     Reply,
     /// The head of the response to a client's request.
     Response,
+    /// The answer of a server that was asked over UDP, however often it was asked.
+    Answer,
     /// Sending what was left after `drain`.
     Drain,
 }
@@ -218,6 +227,7 @@ impl fmt::Display for Deadline {
             Deadline::Idle => "idle",
             Deadline::Reply => "waiting for a reply to be finished",
             Deadline::Response => "waiting for a response",
+            Deadline::Answer => "waiting for an answer",
             Deadline::Drain => "draining",
         })
     }

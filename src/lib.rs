@@ -57,6 +57,13 @@ pub mod http {
     pub use crate::proto::http::*;
 }
 
+#[cfg(feature = "sntp")]
+pub mod sntp {
+    //! SNTP: the time of others, and one's own for others.
+    pub use crate::manager::sntp::{ClientOptions, ServerOptions, ServerStatus, Sync, SyncOptions, SyncStatus};
+    pub use crate::proto::sntp::*;
+}
+
 #[cfg(feature = "mqtt")]
 pub mod mqtt {
     //! MQTT 3.1, 3.1.1 and 5.0: packets, topics, subscriptions.

@@ -375,6 +375,13 @@ limits! {
     /// The time that a handler has for finishing an HTTP reply, or between two pieces of a request that it streams.
     /// Default: 60 s.
     reply_timeout: Duration = Duration::from_secs(60);
+    /// Questions of one address that an SNTP server answers per second. An IPv6 network counts as one address. Default: 8.
+    sntp_rate: u32 = 8;
+    /// Questions of one address that an SNTP server answers at once, after a pause. Default: 64.
+    sntp_burst: u32 = 64;
+    /// Addresses that an SNTP server remembers to hold `sntp_rate`, 48 bytes each; above it those that asked longest ago are
+    /// forgotten. Default: 1024.
+    sntp_addresses_max: usize = 1024;
     /// HTTP requests of one connection, the last of which is answered with `Connection: close`. Default: no limit.
     requests_max: Option<u32> = None;
     /// The time that a server has from the end of an HTTP request to the last byte of its response's head. Default: 60 s.
@@ -410,6 +417,7 @@ impl Limits {
             &mut self.head_max,
             &mut self.headers_max,
             &mut self.target_max,
+            &mut self.sntp_addresses_max,
         ] {
             *size = (*size).max(1);
         }

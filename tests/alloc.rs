@@ -178,6 +178,40 @@ fn kept_alive_requests_allocate_nothing() {
     }
 }
 
+/// Questions that a client asks and a server answers, 64 s apart by a clock that is moved by hand.
+#[cfg(feature = "sntp")]
+#[test]
+fn samples_and_answers_allocate_nothing() {
+    use vansire::ManualClock;
+    use vansire::sntp::ClientOptions;
+    let clock = ManualClock::new();
+    let mut manager = Manager::builder().clock(clock.clone()).build(0u64).unwrap();
+    let time = std::time::SystemTime::now();
+    manager.net().set_wall_clock(time);
+    let server = manager.net().sntp_listen("sntp://127.0.0.1:0", |_: &mut Ctx<'_, u64>, _: Event<'_>| {}).unwrap();
+    let url = format!("sntp://{}", addr(&mut manager, server));
+    let options = ClientOptions::new(url).every(std::time::Duration::from_secs(64));
+    let handler = |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
+        if let Event::SntpTime(sample) = ev {
+            *cx.state += u64::from(sample.offset.abs() < common::ms(500));
+        }
+    };
+    manager.net().sntp_connect(options, handler).unwrap();
+    let mut rounds = |count| {
+        for _ in 0..count {
+            let (wanted, end) = (*manager.state() + 1, Instant::now() + common::DEADLINE);
+            while *manager.state() < wanted {
+                assert!(Instant::now() < end, "no sample");
+                manager.poll(Some(common::ms(1))).unwrap();
+            }
+            clock.advance(std::time::Duration::from_secs(100));
+        }
+    };
+    rounds(10);
+    assert_eq!(allocations(|| rounds(100)), 0);
+    assert_eq!((manager.stats().sntp_samples, manager.stats().sntp_served), (110, 110));
+}
+
 #[cfg(feature = "static")]
 #[test]
 fn files_in_memory_allocate_nothing() {

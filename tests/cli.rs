@@ -143,3 +143,32 @@ fn the_file_here_is_found() {
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert!(stdout.contains("api = \"off\"  # vansire.toml:1"), "{stdout}");
 }
+
+#[test]
+fn time_is_asked_of_servers_whatever_the_configuration_is_like() {
+    use vansire::{Ctx, Event, Manager};
+    let here = Folder::new("time");
+    here.write("own.toml", "nonsense");
+    let mut server = Manager::new(()).unwrap();
+    let id = server.net().sntp_listen("sntp://127.0.0.1:0", |_: &mut Ctx<'_, ()>, _: Event<'_>| {}).unwrap();
+    let addr = server.net().local_addr(id).unwrap();
+    let waker = server.waker();
+    let output = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            let output = here.run(&format!("time {addr}"), &[]);
+            waker.stop().unwrap();
+            output
+        });
+        while !server.poll(None).unwrap().stop {}
+        asked.join().unwrap()
+    });
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text.starts_with(&format!("{addr}: offset ")) && text.ends_with(" s, stratum 10\n"), "{text}");
+
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let output = here.run(&format!("time {}", silent.local_addr().unwrap()), &[]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{output:?}");
+    assert!(text.contains("waiting for an answer"), "{text}");
+}

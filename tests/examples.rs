@@ -305,3 +305,25 @@ fn http_api() {
         assert!(rest.ends_with(b"0\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
     }
 }
+
+#[cfg(feature = "sntp")]
+#[test]
+fn sntp_server_tells_the_time_and_has_it_from_another_one() {
+    let (first, addr) = Example::listening("sntp_server", "sntp", &[]);
+    let (second, follows) = Example::listening("sntp_server", "sntp", &["--from", &addr.to_string()]);
+    let line = second.line();
+    assert!(line.starts_with("corrected by ") && line.ends_with(&format!("as sntp://{addr} says")), "{line}");
+    let client = Example::start("sntp_client", &[&addr.to_string(), &follows.to_string()]);
+    let lines = client.end(|status| status.success());
+    // A system's clock of which nobody knows more has stratum 10; who follows it, one more.
+    for (server, stratum) in [(addr, 10), (follows, 11)] {
+        let line = lines.iter().find(|line| line.starts_with(&format!("{server}: offset "))).expect("an answer");
+        assert!(line.ends_with(&format!("stratum {stratum}")), "{line}");
+    }
+    first.stop();
+    second.stop();
+
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = Example::start("sntp_client", &[&silent.local_addr().unwrap().to_string()]);
+    assert_eq!(client.end(|status| status.code() == Some(1)), [""; 0]);
+}

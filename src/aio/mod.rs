@@ -3,6 +3,8 @@
 mod builder;
 mod guard;
 mod handle;
+#[cfg(feature = "http")]
+mod http;
 mod incident;
 mod schedule;
 mod shutdown;
@@ -19,6 +21,8 @@ use std::task::Poll;
 pub use self::builder::AsyncBuilder;
 pub use self::guard::{Conn, Timer};
 pub use self::handle::Handle;
+#[cfg(feature = "http")]
+pub use self::http::{HttpClient, Response};
 pub use self::incident::Incident;
 pub use self::schedule::Outcome;
 pub use self::shutdown::{Shutdown, ShutdownReport};

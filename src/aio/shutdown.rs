@@ -113,6 +113,7 @@ struct Ladder {
     began: Option<Instant>,
     attempts: u32,
     ended: bool,
+    abandoned: bool,
 }
 
 /// How the thread ended.
@@ -215,27 +216,20 @@ impl Shared {
         if self.ends_before(began, limit.saturating_add(grace)) {
             return;
         }
-        let running = self.observer.running();
         let attempts = {
-            let ladder = self.ladder();
+            let mut ladder = self.ladder();
             if ladder.ended {
                 return;
             }
-            let attempts = ladder.attempts;
-            let report = ShutdownReport {
-                attempts,
-                drained: 0,
-                aborted: 0,
-                abandoned: true,
-                died: None,
-                elapsed: began.elapsed(),
-            };
-            // Under the lock, so that the thread's own report cannot come between.
-            self.report.send_replace(Some(report));
-            attempts
+            // From here on the report is ours, whenever the thread ends.
+            ladder.abandoned = true;
+            ladder.attempts
         };
-        crate::trace::trace_event!(debug, "asked {attempts} times");
-        self.tell(&Incident::Abandoned { after: began.elapsed(), running });
+        let elapsed = began.elapsed();
+        // Whoever waits for the report knows of the incident then.
+        self.tell(&Incident::Abandoned { after: elapsed, running: self.observer.running() });
+        let report = ShutdownReport { attempts, drained: 0, aborted: 0, abandoned: true, died: None, elapsed };
+        self.report.send_replace(Some(report));
     }
 
     /// Waits for the end of the thread, until this long after the beginning.
@@ -269,15 +263,11 @@ impl Shared {
             died,
             elapsed: ladder.began.map_or(Duration::ZERO, |began| began.elapsed()),
         };
-        // A report that was given stays: the thread was abandoned.
-        self.report.send_if_modified(|given| match given {
-            Some(_) => false,
-            None => {
-                *given = Some(report);
-                true
-            }
-        });
+        let was_abandoned = ladder.abandoned;
         drop(ladder);
+        if !was_abandoned {
+            self.report.send_replace(Some(report));
+        }
         self.changed.notify_all();
     }
 

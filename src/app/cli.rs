@@ -23,7 +23,7 @@ pub struct Cli {
 }
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum Command {
     /// Start the server; this is what happens without a command
     Run,
@@ -32,6 +32,12 @@ pub enum Command {
         /// Print the configuration in effect, as a file that could be used, with who set each value
         #[arg(long)]
         effective: bool,
+    },
+    /// Ask time servers for the time, and print how far this machine's clock is off; nothing is set
+    Time {
+        /// A name or an address, with a port where it is not 123
+        #[arg(required = true, value_name = "HOST[:PORT]")]
+        servers: Vec<String>,
     },
 }
 
@@ -80,6 +86,7 @@ Examples:
   vansire check -c site.toml            is site.toml good?
   vansire check --effective             what is in effect, and who set it
   vansire check --effective > vansire.toml   a configuration to start from
+  vansire time pool.ntp.org             how far is the clock off?
 
 Configuration: the first of -c FILE, $VANSIRE_CONFIG, ./vansire.toml,
   $XDG_CONFIG_HOME/vansire/vansire.toml (by default in ~/.config; not for root) and
@@ -133,6 +140,7 @@ mod tests {
             ("vansire --htp x", true),
             ("vansire serve", true),
             ("vansire run extra", true),
+            ("vansire time", true),
             ("vansire -c", true),
             ("vansire -v -q", true),
             ("vansire --help", false),

@@ -11,6 +11,7 @@ pub mod pages;
 pub mod reach;
 pub mod redirect;
 mod serve;
+mod time;
 
 use std::env;
 use std::ffi::OsString;
@@ -36,6 +37,10 @@ pub fn main() -> ExitCode {
             return if answer.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Some(Command::Time { servers }) = &cli.command {
+        // Whatever the configuration is like.
+        return ended(time::ask(servers));
+    }
     let loaded = load(&cli.flags, &Surroundings::of_process(), env::vars_os()).and_then(|loaded| {
         loaded.verify()?;
         Ok(loaded)
@@ -51,10 +56,15 @@ pub fn main() -> ExitCode {
     if matches!(command, Command::Check { .. }) || loaded.config.log.level >= Level::Info {
         note(&format!("configuration: {}", source(&loaded)));
     }
-    let result = match command {
+    ended(match command {
         Command::Run => serve::serve(&loaded.config),
         Command::Check { effective } => check(&loaded, effective),
-    };
+        Command::Time { servers } => time::ask(&servers),
+    })
+}
+
+/// What the exit code tells of the end.
+fn ended(result: Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -16,6 +16,8 @@ use super::connect::Connecting;
 use super::handlers::HandlerRef;
 #[cfg(feature = "http")]
 use super::http::{ClientConn, HttpConn};
+#[cfg(feature = "sntp")]
+use super::sntp::SntpConn;
 use super::udp::Outgoing;
 
 pub(crate) struct Conn {
@@ -80,6 +82,8 @@ pub(crate) enum Speaks {
     Raw,
     #[cfg(feature = "http")]
     Http,
+    #[cfg(feature = "sntp")]
+    Sntp,
 }
 
 /// The protocol's state in a connection.
@@ -89,6 +93,8 @@ pub(crate) enum Proto {
     Http(HttpConn),
     #[cfg(feature = "http")]
     Client(Box<ClientConn>),
+    #[cfg(feature = "sntp")]
+    Sntp(Box<SntpConn>),
 }
 
 impl Speaks {
@@ -97,6 +103,8 @@ impl Speaks {
             Speaks::Raw => Proto::Raw,
             #[cfg(feature = "http")]
             Speaks::Http => Proto::Http(HttpConn::new()),
+            #[cfg(feature = "sntp")]
+            Speaks::Sntp => Proto::Sntp(Box::new(SntpConn::client(Default::default()))),
         }
     }
 }
@@ -110,6 +118,9 @@ pub(crate) enum Due {
     Retry,
     Drain,
     Linger,
+    /// A question is to be asked, or has not been answered.
+    #[cfg(feature = "sntp")]
+    Sntp,
     #[cfg(feature = "http")]
     Head,
     #[cfg(feature = "http")]
@@ -136,6 +147,8 @@ impl Due {
     pub(crate) fn deadline(self) -> Option<Deadline> {
         match self {
             Due::Nothing | Due::Retry | Due::Linger | Due::Continue => None,
+            #[cfg(feature = "sntp")]
+            Due::Sntp => Some(Deadline::Answer),
             Due::Connect => Some(Deadline::Connect),
             Due::Drain => Some(Deadline::Drain),
             Due::Head => Some(Deadline::Head),
@@ -273,6 +286,8 @@ impl Conn {
             Proto::Client(_) => true,
             #[cfg(feature = "http")]
             Proto::Http(_) => false,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
             Proto::Raw => false,
         }
     }
@@ -284,6 +299,8 @@ impl Conn {
             Proto::Client(client) => client.is_tunnelling(),
             #[cfg(feature = "http")]
             Proto::Http(_) => false,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
             Proto::Raw => false,
         }
     }

@@ -95,6 +95,8 @@ impl<S> Core<S> {
         let url = Url::parse(options.url.as_str())?;
         let speaks = if options.raw { Ok(Speaks::Raw) } else { super::net::speaks(url.scheme()) };
         let (proto, url) = match speaks {
+            #[cfg(feature = "sntp")]
+            Ok(speaks @ Speaks::Sntp) => (speaks.start(), url),
             #[cfg(feature = "http")]
             Ok(Speaks::Raw) if options.proxy.is_some() => {
                 let what = "only HTTP goes through a proxy";
@@ -389,6 +391,8 @@ impl<S> Core<S> {
                 if drains {
                     self.close(key, CloseReason::Local);
                 }
+                #[cfg(feature = "sntp")]
+                self.sntp_due(key);
             }
             Err(e) => self.close(key, CloseReason::Connect(connect_error(&url, e))),
         }

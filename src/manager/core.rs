@@ -64,6 +64,11 @@ pub(crate) struct Core<S> {
     /// Room for the headers of the request that is being parsed. Out while handlers borrow from it.
     #[cfg(feature = "http")]
     pub(crate) header_space: Option<Box<crate::proto::http::head::HeaderSpace>>,
+    /// What the wall clock follows, as servers tell it.
+    #[cfg(feature = "sntp")]
+    pub(crate) time_source: super::sntp::TimeSource,
+    #[cfg(feature = "sntp")]
+    pub(crate) time_sync: Option<super::sntp::Sync>,
 
     pub(crate) limits: Rc<Limits>,
     pub(crate) pool: Pool,

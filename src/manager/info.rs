@@ -47,7 +47,7 @@ pub struct ConnInfo {
     pub kind: ConnKind,
     /// How far it is.
     pub state: ConnState,
-    /// What is spoken on it: "tcp" for bare bytes, "udp", "http".
+    /// What is spoken on it: "tcp" for bare bytes, "udp", "http", "sntp".
     pub protocol: &'static str,
     /// The listener that accepted it.
     pub listener: Option<ConnId>,
@@ -92,6 +92,8 @@ impl ConnInfo {
             Speaks::Raw => "tcp",
             #[cfg(feature = "http")]
             Speaks::Http => "http",
+            #[cfg(feature = "sntp")]
+            Speaks::Sntp => "sntp",
         };
         Self {
             id,
@@ -117,6 +119,8 @@ impl Proto {
             Proto::Raw => Speaks::Raw,
             #[cfg(feature = "http")]
             Proto::Http(_) | Proto::Client(_) => Speaks::Http,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => Speaks::Sntp,
         }
     }
 }

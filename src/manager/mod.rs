@@ -18,6 +18,8 @@ mod run;
 mod signals;
 #[cfg(feature = "sim")]
 mod sim;
+#[cfg(feature = "sntp")]
+pub(crate) mod sntp;
 mod stats;
 mod stream;
 mod timers;
@@ -171,6 +173,10 @@ impl Builder {
             date: DateCache::new(),
             #[cfg(feature = "http")]
             header_space: None,
+            #[cfg(feature = "sntp")]
+            time_source: Default::default(),
+            #[cfg(feature = "sntp")]
+            time_sync: None,
             limits: Rc::new(limits),
             pool: Pool::default(),
             scratch: vec![0; stream::SCRATCH_LEN.max(limits.datagram_max)],
@@ -477,6 +483,8 @@ impl<S> Core<S> {
             Due::Retry => self.make_ready(key),
             Due::Linger => self.close(key, CloseReason::Local),
             Due::Drain => self.close(key, CloseReason::TimedOut(crate::event::Deadline::Drain)),
+            #[cfg(feature = "sntp")]
+            Due::Sntp => self.sntp_due(key),
             #[cfg(feature = "http")]
             _ if matches!(conn.proto, conn::Proto::Client(_)) => self.client_overdue(key, due),
             #[cfg(feature = "http")]

@@ -11,10 +11,10 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{CloseReason, Sent};
 use crate::id::{ConnId, Key};
 use crate::net::{Address, Listener, Scheme, StdSocket, Stream, Target, Transport, Udp, Url, listen_error};
-use crate::options::ListenOptions;
+use crate::options::{Limits, ListenOptions};
 use crate::reactor::Watch;
 
-use super::conn::{Conn, Datagrams, Flags, Io, Listening, Maker, Speaks};
+use super::conn::{Conn, Datagrams, Flags, Io, Listening, Maker, Proto, Speaks};
 use super::core::{Core, Notice, Stop};
 use super::handlers::{Handler, HandlerRef};
 use super::info::ConnInfo;
@@ -99,7 +99,13 @@ impl<S> Net<'_, S> {
         let what = || format!("cannot take over the socket as {}", scheme.as_str());
         let udp = matches!(socket, StdSocket::Udp(_));
         let speaks = if udp {
-            Speaks::Raw
+            match scheme {
+                #[cfg(feature = "sntp")]
+                Scheme::Sntp => Speaks::Sntp,
+                _ => Speaks::Raw,
+            }
+        } else if scheme == Scheme::Sntp {
+            return Err(Error::new(Kind::Unsupported, format!("{}: it is no UDP socket", what())));
         } else {
             speaks(scheme).map_err(|e| Error::with_source(e.kind(), what(), e.to_string()))?
         };
@@ -131,7 +137,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Stream => self.core.send(id.0, bytes),
             Carrier::Datagrams => self.core.send_datagram(id.0, None, bytes),
-            #[cfg(feature = "http")]
+            #[cfg(any(feature = "http", feature = "sntp"))]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -142,7 +148,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Stream => self.core.send_shared(id.0, bytes),
             Carrier::Datagrams => self.core.send_datagram(id.0, None, &bytes),
-            #[cfg(feature = "http")]
+            #[cfg(any(feature = "http", feature = "sntp"))]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -155,7 +161,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Datagrams => self.core.send_datagram(id.0, Some(to), datagram),
             Carrier::Stream => Sent::Invalid,
-            #[cfg(feature = "http")]
+            #[cfg(any(feature = "http", feature = "sntp"))]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -265,7 +271,7 @@ enum Carrier {
     Stream,
     Datagrams,
     /// Bytes belong to a protocol.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "sntp"))]
     Protocol,
     None,
 }
@@ -274,13 +280,15 @@ impl<S> Core<S> {
     fn carrier(&self, key: Key) -> Carrier {
         let Some(conn) = self.conns.get(key) else { return Carrier::None };
         match (&conn.io, &conn.proto) {
+            #[cfg(feature = "sntp")]
+            (Io::Udp(_) | Io::Connecting(_), Proto::Sntp(_)) => Carrier::Protocol,
             (Io::Udp(_), _) => Carrier::Datagrams,
             (Io::Connecting(connecting), _) if connecting.is_udp() => Carrier::Datagrams,
-            (Io::Stream(_) | Io::Connecting(_), super::conn::Proto::Raw) => Carrier::Stream,
+            (Io::Stream(_) | Io::Connecting(_), Proto::Raw) => Carrier::Stream,
             #[cfg(feature = "http")]
-            (Io::Stream(_) | Io::Connecting(_), super::conn::Proto::Http(_) | super::conn::Proto::Client(_)) => {
-                Carrier::Protocol
-            }
+            (Io::Stream(_) | Io::Connecting(_), Proto::Http(_) | Proto::Client(_)) => Carrier::Protocol,
+            #[cfg(feature = "sntp")]
+            (Io::Stream(_), Proto::Sntp(_)) => Carrier::None,
             (Io::Listener(_) | Io::None, _) => Carrier::None,
         }
     }
@@ -341,7 +349,7 @@ impl<S> Core<S> {
                 let listening = Listening { socket, speaks, handlers: maker, options: options.clone(), accepted: 0 };
                 (Io::Listener(Box::new(listening)), Speaks::Raw.start())
             }
-            Socket::Udp(socket) => (Io::Udp(Box::new(Datagrams::new(socket))), Speaks::Raw.start()),
+            Socket::Udp(socket) => (Io::Udp(Box::new(Datagrams::new(socket))), self.speak_datagrams(speaks, &limits)?),
             Socket::Stream(stream) => {
                 established = Flags::ESTABLISHED | Flags::WRITABLE;
                 (Io::Stream(stream), speaks.start())
@@ -363,6 +371,19 @@ impl<S> Core<S> {
         self.notify(key, Notice::Opened);
         self.settle(key);
         Ok(ConnId(key))
+    }
+
+    /// What is spoken on a bound UDP socket.
+    fn speak_datagrams(&mut self, speaks: Speaks, limits: &Limits) -> Result<Proto> {
+        match speaks {
+            #[cfg(feature = "sntp")]
+            Speaks::Sntp => self.serve_sntp(limits),
+            _ => {
+                // Without protocols there is nothing to bound.
+                let _ = limits;
+                Ok(Speaks::Raw.start())
+            }
+        }
     }
 
     /// Frees a slot that nobody has been told of.
@@ -416,7 +437,11 @@ pub(crate) fn speaks(scheme: Scheme) -> Result<Speaks> {
             Kind::Unsupported,
             "this version has no TLS; plain text is never a substitute, so choose a scheme without it or put a TLS proxy in front",
         )),
-        Scheme::Ws | Scheme::Mqtt | Scheme::MqttWs | Scheme::Sntp => Err(Error::new(
+        #[cfg(feature = "sntp")]
+        Scheme::Sntp => Ok(Speaks::Sntp),
+        #[cfg(not(feature = "sntp"))]
+        Scheme::Sntp => Err(Error::new(Kind::Unsupported, "this build has no SNTP: build with the feature `sntp`")),
+        Scheme::Ws | Scheme::Mqtt | Scheme::MqttWs => Err(Error::new(
             Kind::Unsupported,
             format!("this version does not speak {}; for the bare bytes use tcp:// or udp://", scheme.as_str()),
         )),

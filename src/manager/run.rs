@@ -89,6 +89,8 @@ impl<S> Core<S> {
                 #[cfg(feature = "http")]
                 (Io::Stream(_), Proto::Client(_)) => self.stop_client(key),
                 (Io::Stream(_), Proto::Raw) => self.drain(key),
+                #[cfg(feature = "sntp")]
+                (Io::Stream(_), Proto::Sntp(_)) => self.drain(key),
             }
         }
     }

@@ -42,6 +42,16 @@ pub struct Stats {
     pub datagrams_out: u64,
     /// Datagrams dropped because the queue was full, or the system refused them.
     pub datagrams_dropped: u64,
+    /// SNTP answers that counted.
+    pub sntp_samples: u64,
+    /// SNTP datagrams that did not count: answers that fail a check, and what is no question.
+    pub sntp_refused: u64,
+    /// SNTP questions answered.
+    pub sntp_served: u64,
+    /// SNTP questions of addresses that ask too often (`Limits::sntp_rate`): told so, or not answered.
+    pub sntp_limited: u64,
+    /// Addresses that an SNTP server forgot for want of room (`Limits::sntp_addresses_max`) before they were even.
+    pub sntp_forgotten: u64,
     /// Times that output went above the high-water mark.
     pub high_waters: u64,
     /// Connections closed because the peer did not read.

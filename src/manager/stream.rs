@@ -78,6 +78,8 @@ impl<S> Core<S> {
             Proto::Client(_) => true,
             #[cfg(feature = "http")]
             Proto::Http(_) => false,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
         };
         let unread = is_read && conn.flags.has(Flags::PAUSED) && !conn.is_ending();
         let Io::Stream(stream) = &mut conn.io else { return };
@@ -184,6 +186,9 @@ impl<S> Core<S> {
             Proto::Http(_) => self.serve_http(state, key, bytes),
             #[cfg(feature = "http")]
             Proto::Client(_) => self.serve_client(state, key, bytes),
+            // It speaks in datagrams only.
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => bytes.len(),
         }
     }
 
@@ -199,6 +204,8 @@ impl<S> Core<S> {
             Proto::Http(_) => {}
             #[cfg(feature = "http")]
             Proto::Client(_) => self.end_of_response(state, key),
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => {}
         }
     }
 
@@ -390,6 +397,8 @@ impl<S> Core<S> {
             Proto::Http(_) => self.settle_http(key),
             #[cfg(feature = "http")]
             Proto::Client(_) => self.settle_client(key),
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => {}
         }
     }
 }
@@ -404,6 +413,8 @@ impl Conn {
             // Also while nothing is asked: to see the end.
             #[cfg(feature = "http")]
             Proto::Client(_) => true,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
         };
         wanted && self.takes_input() && self.flags.has(Flags::READABLE) && !self.flags.has(Flags::BACKLOG)
     }
@@ -413,6 +424,8 @@ impl Conn {
         match &self.proto {
             // A raw peer may send at any time.
             Proto::Raw => false,
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => false,
             #[cfg(feature = "http")]
             Proto::Http(http) => {
                 let quiet = !self.has_input() && !self.flags.has(Flags::READABLE | Flags::READ_CLOSED);

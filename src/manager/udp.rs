@@ -8,7 +8,7 @@ use crate::event::{CloseReason, Event, Sent};
 use crate::id::Key;
 use crate::reactor::{Token, Watch};
 
-use super::conn::{Flags, Io};
+use super::conn::{Flags, Io, Proto};
 use super::core::{Core, Notice};
 use super::dispatch;
 
@@ -45,6 +45,9 @@ impl<S> Core<S> {
         if conn.flags.has(Flags::WRITABLE) && conn.queued() > 0 {
             self.mark_dirty(key);
         }
+        // What made the socket ready was there before the turn took the time.
+        #[cfg(feature = "sntp")]
+        let mut arrived = self.now;
         loop {
             let Some(conn) = self.conns.get_mut(key) else { return };
             if !conn.takes_input() || !conn.flags.has(Flags::READABLE) {
@@ -67,10 +70,22 @@ impl<S> Core<S> {
                         continue;
                     }
                     self.stats.datagrams_in += 1;
-                    dispatch::call(state, self, key, Event::Datagram { from, data: &scratch[..n] });
+                    match conn.proto {
+                        #[cfg(feature = "sntp")]
+                        Proto::Sntp(_) => {
+                            self.sntp_datagram(state, key, from, &scratch[..n], arrived);
+                            arrived = self.clock.now();
+                        }
+                        #[cfg(feature = "http")]
+                        Proto::Http(_) | Proto::Client(_) => {}
+                        Proto::Raw => dispatch::call(state, self, key, Event::Datagram { from, data: &scratch[..n] }),
+                    }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => conn.flags.clear(Flags::READABLE),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // Whoever can forge an ICMP answer could end it. Its deadline tells.
+                #[cfg(feature = "sntp")]
+                Err(_) if matches!(conn.proto, Proto::Sntp(_)) => {}
                 // An ICMP answer to something sent before: on a connected socket it says that nobody is there; on a
                 // bound one it concerns one peer of many.
                 Err(e) if conn.remote.is_some() => self.close(key, CloseReason::Reset(e.kind())),

@@ -81,6 +81,16 @@ impl Sockets {
         Udp::connect(addr, o)
     }
 
+    /// 64 bits that nobody can guess; in a simulation those that its seed decides. Fails where the system has none.
+    #[cfg(feature = "sntp")]
+    pub(crate) fn random(&self) -> io::Result<u64> {
+        #[cfg(feature = "sim")]
+        if let Some(host) = &self.host {
+            return Ok(host.sim().world().rng().next_u64());
+        }
+        getrandom::u64().map_err(|e| io::Error::other(format!("no random numbers: {e}")))
+    }
+
     /// Looks names up, and gives each result to `deliver`.
     pub(crate) fn names(&self, deliver: Deliver) -> Names {
         #[cfg(feature = "sim")]

@@ -4,3 +4,5 @@
 pub mod http;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
+#[cfg(feature = "sntp")]
+pub mod sntp;

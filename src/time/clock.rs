@@ -4,6 +4,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "sntp")]
+use super::Wall;
+
 /// A point in a manager's time: nanoseconds since it was made. Eight bytes, where an `Instant` has sixteen.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Moment(u64);
@@ -80,6 +83,9 @@ pub(crate) struct Clock {
     source: Source,
     /// The last reading of the source and the time that it was taken to be.
     last: (u64, u64),
+    /// The wall clock, once it is set by us instead of the system.
+    #[cfg(feature = "sntp")]
+    wall: Option<Wall>,
 }
 
 #[derive(Debug)]
@@ -93,18 +99,28 @@ enum Source {
 
 impl Clock {
     pub(crate) fn system() -> Self {
-        Self { epoch: Instant::now(), source: Source::System, last: (0, 0) }
+        Self::new(Instant::now(), Source::System, 0)
     }
 
     pub(crate) fn manual(clock: ManualClock) -> Self {
         let raw = nanos(clock.elapsed());
-        Self { epoch: Instant::now(), source: Source::Manual(clock), last: (raw, raw) }
+        Self::new(Instant::now(), Source::Manual(clock), raw)
     }
 
     #[cfg(feature = "sim")]
     pub(crate) fn simulated(clock: ManualClock, epoch: Instant) -> Self {
         let raw = nanos(clock.elapsed());
-        Self { epoch, source: Source::Simulated(clock), last: (raw, raw) }
+        Self::new(epoch, Source::Simulated(clock), raw)
+    }
+
+    fn new(epoch: Instant, source: Source, raw: u64) -> Self {
+        Self {
+            epoch,
+            source,
+            last: (raw, raw),
+            #[cfg(feature = "sntp")]
+            wall: None,
+        }
     }
 
     /// It stands still while we wait.
@@ -113,6 +129,13 @@ impl Clock {
     }
 
     pub(crate) fn now(&mut self) -> Moment {
+        let (raw, now) = self.reading();
+        self.last = (raw, now);
+        Moment(now)
+    }
+
+    /// What the source says, and what that is taken to be.
+    fn reading(&self) -> (u64, u64) {
         let raw = match &self.source {
             Source::System => nanos(self.epoch.elapsed()),
             Source::Manual(clock) => nanos(clock.elapsed()),
@@ -120,30 +143,74 @@ impl Clock {
             Source::Simulated(clock) => nanos(clock.elapsed()),
         };
         let (last_raw, last) = self.last;
-        let now = last.saturating_add(raw.saturating_sub(last_raw));
-        self.last = (raw, now);
-        Moment(now)
+        (raw, last.saturating_add(raw.saturating_sub(last_raw)))
     }
 
     pub(crate) fn instant(&self, at: Moment) -> Instant {
         self.epoch.checked_add(Duration::from_nanos(at.0)).unwrap_or(self.epoch)
     }
 
-    /// The wall clock as the time since 1970. A manual clock stands at 2000-01-01 when it is at zero.
+    /// The wall clock as the time since 1970; zero before. A manual clock stands at 2000-01-01 when it is at zero.
     #[cfg_attr(not(feature = "http"), allow(dead_code))]
     pub(crate) fn wall(&self) -> Duration {
+        #[cfg(feature = "sntp")]
+        if let Some(wall) = &self.wall {
+            return Duration::from_nanos(u64::try_from(wall.read(Moment(self.reading().1))).unwrap_or(0));
+        }
+        self.own_wall().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    /// The system's wall clock, or the hand's.
+    #[cfg_attr(not(any(feature = "http", feature = "sntp")), allow(dead_code))]
+    fn own_wall(&self) -> SystemTime {
         match &self.source {
-            Source::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
-            Source::Manual(clock) => Y2K.saturating_add(clock.elapsed()),
+            Source::System => SystemTime::now(),
+            Source::Manual(clock) => UNIX_EPOCH + Y2K.saturating_add(clock.elapsed()).min(YEAR_9999),
             #[cfg(feature = "sim")]
-            Source::Simulated(clock) => Y2K.saturating_add(clock.elapsed()),
+            Source::Simulated(clock) => UNIX_EPOCH + Y2K.saturating_add(clock.elapsed()).min(YEAR_9999),
         }
     }
 }
 
+#[cfg(feature = "sntp")]
+impl Clock {
+    /// What the wall clock showed at a moment, in nanoseconds since 1970, negative before. `at` is now, or a moment ago.
+    pub(crate) fn wall_at(&self, at: Moment) -> i64 {
+        if let Some(wall) = &self.wall {
+            return wall.read(at);
+        }
+        let ago = Moment(self.reading().1).since(at);
+        let own = match self.own_wall().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos),
+        };
+        own.saturating_sub(i64::try_from(ago.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// The time, without taking notice of it.
+    pub(crate) fn reading_now(&self) -> Moment {
+        Moment(self.reading().1)
+    }
+
+    /// The wall clock that we set; none while it is the system's.
+    pub(crate) fn set_wall(&self) -> Option<&Wall> {
+        self.wall.as_ref()
+    }
+
+    /// The wall clock, to set. From now on it runs with the monotonic clock, and the system's is not asked any more.
+    pub(crate) fn wall_mut(&mut self) -> &mut Wall {
+        let now = self.now();
+        let shows = self.wall_at(now);
+        self.wall.get_or_insert_with(|| Wall::new(now, shows))
+    }
+}
+
 /// Where a clock that is moved by hand begins.
-#[cfg_attr(not(feature = "http"), allow(dead_code))]
+#[cfg_attr(not(any(feature = "http", feature = "sntp")), allow(dead_code))]
 const Y2K: Duration = Duration::from_secs(946_684_800);
+/// Where it ends: later a system may have no name for the time.
+#[cfg_attr(not(any(feature = "http", feature = "sntp")), allow(dead_code))]
+const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
 
 #[cfg(test)]
 mod tests {

@@ -4,9 +4,13 @@ mod clock;
 #[cfg(feature = "http")]
 mod date;
 mod deadlines;
+#[cfg(feature = "sntp")]
+mod wall;
 
 pub use clock::ManualClock;
 pub(crate) use clock::{Clock, Moment};
 #[cfg(feature = "http")]
 pub(crate) use date::DateCache;
 pub(crate) use deadlines::{Deadlines, Owner};
+#[cfg(feature = "sntp")]
+pub(crate) use wall::Wall;

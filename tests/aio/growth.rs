@@ -16,14 +16,7 @@ fn resident() -> usize {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_thousand_starts_leave_no_descriptor_no_thread_and_no_memory() {
-    const CHILD: &str = "VANSIRE_GROWTH";
-    if std::env::var_os(CHILD).is_none() {
-        // The other tests of this program open descriptors as well.
-        let me = std::env::current_exe().unwrap();
-        let name = "growth::a_thousand_starts_leave_no_descriptor_no_thread_and_no_memory";
-        let run =
-            std::process::Command::new(me).args(["--exact", name, "--nocapture"]).env(CHILD, "1").output().unwrap();
-        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    if !crate::common::process::alone("growth::a_thousand_starts_leave_no_descriptor_no_thread_and_no_memory") {
         return;
     }
     on_each_runtime(|| async {

@@ -5,6 +5,7 @@
 mod common;
 
 mod cancel;
+mod clients;
 mod growth;
 mod order;
 mod shutdown;

@@ -14,6 +14,8 @@ mod http;
 mod life;
 mod partition;
 mod raw;
+#[cfg(feature = "sntp")]
+mod sntp;
 mod stop;
 mod timers;
 mod udp;

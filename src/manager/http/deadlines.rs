@@ -80,6 +80,8 @@ impl<S> Core<S> {
                 conn.moved = 0;
                 rate.saturating_mul(OUTPUT_WINDOWS)
             }
+            #[cfg(feature = "sntp")]
+            Due::Sntp => return,
             Due::Nothing | Due::Connect | Due::Retry | Due::Drain | Due::Linger | Due::Response | Due::Continue => {
                 return self.set_due(key, Due::Nothing, Moment::NEVER);
             }

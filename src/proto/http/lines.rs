@@ -61,13 +61,18 @@ pub(super) fn split(bytes: &[u8], target_max: usize, fields: &mut [Field]) -> Re
     let mut at = after_method + target_len + 1;
     let Some(version) = version(&bytes[at..])? else { return Ok(None) };
     at += "HTTP/1.1\r\n".len();
+    let Some((fields, len)) = split_fields(bytes, at, fields)? else { return Ok(None) };
+    Ok(Some(Lines { method_len, target_len, version, fields, len }))
+}
+
+/// Splits the field lines that begin at `at`, up to the blank line. Answers how many there are and where the blank line
+/// ends.
+#[inline(always)]
+fn split_fields(bytes: &[u8], mut at: usize, fields: &mut [Field]) -> Result<Option<(usize, usize)>, ParseError> {
     let mut count = 0;
     loop {
         match bytes.get(at..).unwrap_or_default() {
-            [b'\r', b'\n', ..] => {
-                let len = at + 2;
-                return Ok(Some(Lines { method_len, target_len, version, fields: count, len }));
-            }
+            [b'\r', b'\n', ..] => return Ok(Some((count, at + 2))),
             [] | [b'\r'] => return Ok(None),
             line => {
                 let Some((name_len, value, len)) = field(line)? else { return Ok(None) };

@@ -42,6 +42,8 @@ impl<S> Core<S> {
             Due::Reply => limits.reply_timeout,
             Due::Rate => limits.rate_grace,
             Due::Output => limits.rate_grace.saturating_mul(OUTPUT_WINDOWS),
+            #[cfg(feature = "sntp")]
+            Due::Sntp => return,
             Due::Nothing | Due::Connect | Due::Retry | Due::Drain | Due::Linger | Due::Head => {
                 return self.set_due(key, Due::Nothing, Moment::NEVER);
             }

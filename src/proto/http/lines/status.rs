@@ -1,6 +1,6 @@
 //! The lines of a response head: a status line, then the same fields as in a request.
 
-use super::{Field, field, value};
+use super::{Field, split_fields, value};
 use crate::proto::http::error::ParseError;
 use crate::proto::http::rules::Version;
 
@@ -24,24 +24,8 @@ pub(in crate::proto::http) fn split_response(
     fields: &mut [Field],
 ) -> Result<Option<StatusLines>, ParseError> {
     let Some(line) = status_line(bytes)? else { return Ok(None) };
-    let mut at = line.len;
-    let mut count = 0;
-    loop {
-        match bytes.get(at..).unwrap_or_default() {
-            [b'\r', b'\n', ..] => {
-                return Ok(Some(StatusLines { fields: count, len: at + 2, ..line }));
-            }
-            [] | [b'\r'] => return Ok(None),
-            line => {
-                let Some((name_len, value, len)) = field(line)? else { return Ok(None) };
-                let Some(slot) = fields.get_mut(count) else { return Err(ParseError::TooManyHeaders) };
-                let place = |from: usize, to: usize| [(at + from) as u16, (at + to) as u16];
-                *slot = Field { name: place(0, name_len), value: place(value[0], value[1]) };
-                count += 1;
-                at += len;
-            }
-        }
-    }
+    let Some((fields, len)) = split_fields(bytes, line.len, fields)? else { return Ok(None) };
+    Ok(Some(StatusLines { fields, len, ..line }))
 }
 
 /// RFC 9112 §4: version, space, three digits, space, reason phrase. A line without the last space, which servers exist
