@@ -58,7 +58,7 @@ pub struct Response {
 }
 
 impl Response {
-    fn of(view: &ResponseView<'_>) -> Self {
+    pub(super) fn of(view: &ResponseView<'_>) -> Self {
         Self {
             status: view.status(),
             headers: view.headers().map(|(name, value)| (name.to_owned(), value.to_vec())).collect(),

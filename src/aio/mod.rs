@@ -1,6 +1,7 @@
 //! The loop on a thread of its own, for programs on tokio. Start with [`AsyncManager`].
 
 mod builder;
+mod events;
 mod guard;
 mod handle;
 #[cfg(feature = "http")]
@@ -19,6 +20,9 @@ use std::pin::pin;
 use std::task::Poll;
 
 pub use self::builder::AsyncBuilder;
+#[cfg(feature = "http")]
+pub use self::events::Request;
+pub use self::events::{EventStream, Overflow, OwnedEvent};
 pub use self::guard::{Conn, Timer};
 pub use self::handle::Handle;
 #[cfg(feature = "http")]

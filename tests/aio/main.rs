@@ -6,6 +6,7 @@ mod common;
 
 mod cancel;
 mod clients;
+mod events;
 mod growth;
 mod order;
 mod shutdown;
