@@ -1,15 +1,17 @@
 //! The server that the conformance scripts drive: `cargo run --release --example conformance -- --http 127.0.0.1:8080`.
 //!
-//! `--echo` answers every path with the body that came. `--sntp ADDRESS` tells the time there. Prints `ready` when it listens,
-//! and before that, where port 0 was asked for, `http ADDRESS` and `sntp ADDRESS`.
+//! `--echo` answers every path with the body that came. `--mqtt ADDRESS` is an MQTT broker, `--sntp ADDRESS` tells the time there.
+//! Prints `ready` when it listens, and before that, where port 0 was asked for, `http ADDRESS`, `mqtt ADDRESS` and
+//! `sntp ADDRESS`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use vansire::broker::{self, Broker};
 use vansire::http::{Params, Router, sse};
-use vansire::{ConnMap, Ctx, Event, Handler, Limits, ListenOptions, Manager, Sent, http};
+use vansire::{ConnId, ConnMap, Ctx, Event, Handler, Limits, ListenOptions, Manager, Sent, http};
 
 /// Larger than any body of the scripts but those that should be refused.
 const BODY_MAX: usize = 16 * 1024 * 1024;
@@ -18,7 +20,7 @@ fn main() -> ExitCode {
     let options = match Options::read(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(what) => {
-            eprintln!("{what}\nusage: conformance [--http ADDRESS] [--echo] [--sntp ADDRESS]");
+            eprintln!("{what}\nusage: conformance [--http ADDRESS] [--echo] [--mqtt ADDRESS] [--sntp ADDRESS]");
             return ExitCode::from(2);
         }
     };
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
 #[derive(Default)]
 struct Options {
     http: Option<String>,
+    mqtt: Option<String>,
     echo: bool,
     sntp: Option<String>,
 }
@@ -44,6 +47,7 @@ impl Options {
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--http" => options.http = Some(args.next().ok_or("--http wants an address")?),
+                "--mqtt" => options.mqtt = Some(args.next().ok_or("--mqtt wants an address")?),
                 "--echo" => options.echo = true,
                 "--sntp" => options.sntp = Some(args.next().ok_or("--sntp wants an address")?),
                 other => return Err(format!("unknown argument {other:?}")),
@@ -59,22 +63,28 @@ fn serve(options: Options) -> vansire::Result<()> {
         let url = ListenOptions::new(format!("http://{address}"));
         let listener =
             if options.echo { manager.net().listen(url, echo)? } else { manager.net().listen(url, routes()?)? };
-        if address.ends_with(":0")
-            && let Some(bound) = manager.net().local_addr(listener)
-        {
-            println!("http {bound}");
-        }
+        tell_port("http", &address, &mut manager, listener);
+    }
+    if let Some(address) = options.mqtt {
+        // As many messages as the reference configuration of the scripts lets wait.
+        let broker = Broker::new(broker::Options::new().queue_messages_max(5_000));
+        let listener = broker.listen(&mut manager.net(), format!("mqtt://{address}"))?;
+        tell_port("mqtt", &address, &mut manager, listener);
     }
     if let Some(address) = options.sntp {
         let listener = manager.net().sntp_listen(format!("sntp://{address}"), |_: &mut Cx<'_>, _: Event<'_>| {})?;
-        if address.ends_with(":0")
-            && let Some(bound) = manager.net().local_addr(listener)
-        {
-            println!("sntp {bound}");
-        }
+        tell_port("sntp", &address, &mut manager, listener);
     }
     println!("ready");
     manager.run()
+}
+
+fn tell_port(what: &str, asked_for: &str, manager: &mut Manager<App>, listener: ConnId) {
+    if asked_for.ends_with(":0")
+        && let Some(bound) = manager.net().local_addr(listener)
+    {
+        println!("{what} {bound}");
+    }
 }
 
 #[derive(Default)]

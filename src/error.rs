@@ -48,6 +48,8 @@ pub(crate) enum Kind {
     /// A closure of the user's panicked.
     #[cfg(feature = "async")]
     Panicked,
+    /// A file that cannot be understood.
+    BadFile,
     /// The build or the system cannot do it.
     Unsupported,
     /// Any other failure of the system.
@@ -137,6 +139,11 @@ impl Error {
     #[cfg(feature = "async")]
     pub fn is_panicked(&self) -> bool {
         self.kind() == Kind::Panicked
+    }
+
+    /// A file cannot be understood: the message begins with its name and the line.
+    pub fn is_bad_file(&self) -> bool {
+        self.kind() == Kind::BadFile
     }
 
     /// This build, or this system, cannot do it.

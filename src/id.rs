@@ -69,6 +69,14 @@ id! {
     TimerId
 }
 
+impl ConnId {
+    /// One that names nothing.
+    #[cfg(feature = "broker")]
+    pub(crate) const fn dangling() -> Self {
+        Self(Key { index: u32::MAX, generation: NonZeroU32::MAX })
+    }
+}
+
 /// A vector of slots with a free list; keys of freed slots stop matching.
 ///
 /// A slot's generation is odd while it is in use and even while it is free, so that the entry needs no discriminant.

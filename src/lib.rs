@@ -29,6 +29,8 @@ pub mod aio;
 #[cfg(feature = "app")]
 #[doc(hidden)]
 pub mod app;
+#[cfg(feature = "broker")]
+pub mod broker;
 mod buf;
 mod error;
 mod event;
@@ -46,6 +48,13 @@ mod time;
 mod trace;
 #[cfg(doctest)]
 mod wont_compile;
+
+#[cfg(feature = "dns")]
+pub mod dns {
+    //! DNS: what [`Net::resolve_service`](crate::Net::resolve_service) finds, why lookups fail, and messages for programs
+    //! that speak it themselves.
+    pub use crate::proto::dns::*;
+}
 
 #[cfg(feature = "http")]
 pub mod http {
@@ -75,11 +84,13 @@ pub use aio::AsyncManager;
 pub use error::{Error, Result};
 pub use event::{CloseReason, Data, Deadline, Event, Sent};
 pub use id::{ConnId, ConnMap, TimerId};
+#[cfg(feature = "dns")]
+pub use manager::DnsOptions;
 #[cfg(feature = "async")]
 pub use manager::LoopCtx;
 pub use manager::{
-    Builder, ConnInfo, ConnKind, ConnState, Ctx, Handler, HandlerPanic, Manager, Net, Observer, Running, Stats,
-    TimerCtx, Turn,
+    Builder, ConnInfo, ConnKind, ConnState, Ctx, Handler, HandlerPanic, LookupCtx, LookupId, Manager, Net, Observer,
+    Resolver, Running, Stats, TimerCtx, Turn,
 };
 pub use net::{Address, Url};
 pub use options::{ConnectOptions, Limits, ListenOptions};

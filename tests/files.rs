@@ -725,8 +725,13 @@ fn a_single_file_is_served_whatever_the_url_says() {
 
 #[test]
 fn embedded_files_are_served_by_the_same_rules() {
-    let files: &[(&str, &'static [u8])] =
-        &[("index.html", b"index"), ("404.html", b"gone"), ("js/app.js", b"plain"), ("js/app.js.gz", b"gzip")];
+    let files: &[(&str, &'static [u8])] = &[
+        ("index.html", b"index"),
+        ("404.html", b"gone"),
+        ("a b/index.html", b"inner"),
+        ("js/app.js", b"plain"),
+        ("js/app.js.gz", b"gzip"),
+    ];
     let embed = |options| Embedded::new(files, options).unwrap();
     let run = |set: Embedded| {
         serve(move |cx: &mut Cx<'_>, ev: Event<'_>| {
@@ -751,6 +756,12 @@ fn embedded_files_are_served_by_the_same_rules() {
         let reply = get(&mut server, path, "");
         assert_eq!((reply.status, reply.text().as_str()), (status, body), "{path}");
     }
+    // Links in a page are relative to the folder: its URL ends in a slash.
+    for (path, place) in [("/app", "/app/"), ("/app/a%20b?x=//y", "/app/a%20b/?x=//y")] {
+        let reply = get(&mut server, path, "");
+        assert_eq!((reply.status, reply.header("location")), (301, Some(place)), "{path}");
+    }
+    assert_eq!(get(&mut server, "/app/js", "").status, 404, "a folder without an index is nothing");
     let plain = get(&mut server, "/app/js/app.js", "");
     let coded = get(&mut server, "/app/js/app.js", "Accept-Encoding: gzip\r\n");
     assert_eq!((coded.text().as_str(), coded.header("content-encoding")), ("gzip", Some("gzip")));

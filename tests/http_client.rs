@@ -452,6 +452,7 @@ fn a_limit_of_its_own_for_one_response() {
         let id = script.loop_.net().http_connect(url, handler).unwrap();
         script.loop_.net().request(id, Request::get("/")).unwrap();
         let mut peer = script.accept();
+        script.expect(&mut peer, "\r\n\r\n");
         script.say(&mut peer, OK);
         script.loop_.until("an opinion", |s| !s.log().is_empty());
         assert_eq!(script.told()[0] == "HttpResponse 200 ok", whole);

@@ -140,6 +140,7 @@ fn a_redirect_does_not_wait_for_its_body_and_may_not_be_ambiguous() {
 
     script.loop_.net().fetch(Request::get(format!("{url}/1")).redirects(1), record).unwrap();
     let mut peer = script.accept();
+    script.expect(&mut peer, "\r\n\r\n");
     script.say(&mut peer, b"HTTP/1.1 302 X\r\nLocation: /2\r\nLocation: /3\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(script.until_closed(), ["Closed: given up: a redirect with several Locations"]);
 }

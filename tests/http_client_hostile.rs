@@ -206,6 +206,24 @@ fn bytes_that_nobody_asked_for_are_an_error_and_answer_nothing() {
     let mut peer = script.accept();
     script.say(&mut peer, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(script.until_closed(), ["Closed: protocol error: response: bytes that nobody asked for"]);
+    // RFC 9112 §9.2: before the request has left, on a new connection and on one that rested.
+    for rested in [false, true] {
+        let mut script = Script::new();
+        let id = script.connect();
+        let mut peer = script.accept();
+        if rested {
+            script.loop_.net().request(id, Request::get("/1")).unwrap();
+            script.expect(&mut peer, "\r\n\r\n");
+            script.say(&mut peer, b"HTTP/1.1 204 \r\n\r\n");
+            script.loop_.until_logged("HttpResponse 204");
+            script.told();
+        } else {
+            script.loop_.settle();
+        }
+        assert!(peer.try_send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") > 0);
+        script.loop_.net().request(id, Request::get("/2")).unwrap();
+        assert_eq!(script.until_closed(), ["Closed: protocol error: response: it came before it was asked for"]);
+    }
 }
 
 #[test]

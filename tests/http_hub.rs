@@ -36,6 +36,9 @@ fn serve(hub: EventHub, limits: Limits) -> Server {
                 if request.target() == "/own" {
                     cx.net.start(cx.conn, Response::new(200).content_type("text/event-stream").header("X-Own", "1"));
                 }
+                if request.target() == "/twice" {
+                    cx.state.hub.subscribe(&mut cx.net, cx.conn, None);
+                }
                 let last = request.header("last-event-id");
                 let subscribed = cx.state.hub.subscribe(&mut cx.net, cx.conn, last);
                 cx.state.subscribed.push(subscribed);
@@ -311,6 +314,16 @@ fn streams_end_in_order_when_the_manager_stops() {
     server.manager.run().unwrap();
     client.receive();
     assert!(client.shown().ends_with("data: one\n\n\r\n0\r\n\r\n"), "{}", client.shown());
+}
+
+#[test]
+fn who_subscribes_twice_gets_each_event_once() {
+    let mut server = serve(EventHub::new(), Limits::new());
+    let (mut client, subscribed) = server.subscribe_by("GET /twice HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!((subscribed, server.with(|hub, _| hub.len())), (Subscribed::New, 1));
+    server.publish("one");
+    server.publish("two");
+    assert_eq!(server.body(&mut client, "data: two\n\n").matches("data: one").count(), 1);
 }
 
 #[test]

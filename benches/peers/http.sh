@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Compares HTTP/1.1 servers by what a request costs: see README.md.
+# Compares HTTP/1.1 servers, and clients, by what a request costs them: see README.md.
 #
 #   ./http.sh [--rounds N] [--seconds S] [--only SERVER,...] [--rows ROW,...]
 #
@@ -9,9 +9,13 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 servers=(floor ours nginx hyper actix may cymongoose)
-rows=(keepalive64 keepalive512 pipeline16 close64 static1k static100k static10m idle burst128)
-# Those that serve files.
+rows=(keepalive64 keepalive512 pipeline16 close64 static1k static100k static10m sse1000 client idle burst128)
+# Those that serve files, those that serve events, and those that are clients as well.
 file_servers=(ours nginx actix cymongoose)
+event_servers=(floor ours hyper cymongoose)
+clients=(ours hyper)
+# Requests that a client makes in a round.
+client_requests=100000
 rounds=3
 seconds=5
 idle_conns=10000
@@ -28,6 +32,8 @@ nginx=
 next_port=18100
 # The files that the server is started with; empty for none.
 folder=
+# What is measured: `sse`, `client`, or a server's plain replies.
+kind=
 # The processes that run now.
 server_pid=
 server_pids=()
@@ -121,27 +127,28 @@ build() {
     local name
     # All peers whoever takes part, always with the same features, and vansire apart from them: cargo then builds again
     # only what has changed.
-    if ! cargo_build --features hyper,actix,may --bin floor --bin load --bin table --bin hyper --bin actix --bin may; then
+    local -a own=(floor load table sse_floor sse_load) peers=(hyper sse_hyper client-hyper actix may)
+    if ! cargo_build --features hyper,actix,may $(printf -- '--bin %s ' "${own[@]}" "${peers[@]}"); then
         say "not everything builds: trying one by one"
-        for name in floor load table; do
+        for name in "${own[@]}"; do
             cargo_build --bin "$name" || die "$name cannot be built: see $work/build.log"
         done
-        for name in hyper actix may; do build_one "$name"; done
+        build_one hyper sse_hyper client-hyper
+        build_one actix
+        build_one may
     fi
-    if [ -e src/bin/ours.rs ] || [ -e src/bin/ours/main.rs ]; then
-        build_one ours
-    elif wanted ours; then
-        without ours "src/bin/ours.rs is not there"
-    fi
+    build_one ours sse_ours client-ours
 }
 
+# build_one NAME PROGRAM...: all programs of a peer, or none.
 build_one() {
     wanted "$1" || return 0
-    cargo_build --features "$1" --bin "$1" || without "$1" "cannot be built: $(grep -m1 ^error "$work/build.log" || true)"
+    cargo_build --features "$1" $(printf -- '--bin %s ' "$@") ||
+        without "$1" "cannot be built: $(grep -m1 ^error "$work/build.log" || true)"
 }
 
 cargo_build() {
-    cargo build --release --target-dir "$target" --no-default-features "$@" >"$work/build.log" 2>&1
+    cargo build --release --locked --target-dir "$target" --no-default-features "$@" >"$work/build.log" 2>&1
 }
 
 install_peers() {
@@ -204,13 +211,18 @@ locked() {
 
 measure() {
     local round=$1 row=$2 server=$3 out=$work/load.out err=$work/load.err
-    local -a args
+    local -a args command takers=("${servers[@]}")
     folder=
-    if [[ $row == static* ]]; then
-        [[ " ${file_servers[*]} " == *" $server "* ]] || return 0
-        folder=$work/files
-    fi
+    kind=
     case $row in
+    static*) takers=("${file_servers[@]}") folder=$work/files ;;
+    sse*) takers=("${event_servers[@]}") kind=sse ;;
+    client) takers=("${clients[@]}") kind=client ;;
+    esac
+    [[ " ${takers[*]} " == *" $server "* ]] || return 0
+    case $row in
+    sse1000) args=(--clients 1000 --seconds "$seconds") ;;
+    client) args=("$client_requests") ;;
     keepalive64) args=(--conns 64 --seconds "$seconds") ;;
     keepalive512) args=(--conns 512 --seconds "$seconds") ;;
     pipeline16) args=(--conns 64 --depth 16 --seconds "$seconds") ;;
@@ -227,8 +239,13 @@ measure() {
         stop
         return
     fi
+    case $kind in
+    client) command=("$bin/client-$server" "$addr") ;;
+    sse) command=("$bin/sse_load" --addr "$addr" --pid "$(IFS=, && echo "${server_pids[*]}")") ;;
+    *) command=("$bin/load" --addr "$addr" --pid "$(IFS=, && echo "${server_pids[*]}")") ;;
+    esac
     # In the background and waited for, so that a signal ends the run at once.
-    taskset -c "$load_cpu" "$bin/load" --addr "$addr" --pid "$(IFS=, && echo "${server_pids[*]}")" "${args[@]}" >"$out" 2>"$err" &
+    taskset -c "$load_cpu" "${command[@]}" "${args[@]}" >"$out" 2>"$err" &
     load_pid=$!
     if wait "$load_pid"; then
         load_pid=
@@ -242,14 +259,18 @@ measure() {
     stop
 }
 
-# Starts a server on a free port, on its core; true when it gives the right answer. Sets addr and server_pids.
+# Starts a server on a free port, on its core; true when it gives the right answer. Sets addr and server_pids. What a client
+# asks is the floor.
 start() {
     local server=$1 log=$work/$1.log answer
+    [ "$kind" != client ] || server=floor
     local -a command
     while (exec 3<>"/dev/tcp/127.0.0.1/$next_port") 2>/dev/null; do next_port=$((next_port + 1)); done
     addr=127.0.0.1:$next_port
     next_port=$((next_port + 1))
-    case $server in
+    case $kind$server in
+    ssecymongoose) command=("$venv/bin/python" sse_cymongoose.py "$addr") ;;
+    sse*) command=("$bin/sse_$server" "$addr") ;;
     nginx)
         nginx_config >"$work/nginx.conf"
         command=("$nginx" -p "$work" -e "$log" -c "$work/nginx.conf")
@@ -263,7 +284,10 @@ start() {
     local try
     for ((try = 0; try < 200; try++)); do
         kill -0 "$server_pid" 2>/dev/null || return
-        if answer=$(curl -sS --noproxy '*' --max-time 2 -w ' %{http_code}' "http://$addr/" 2>>"$work/curl.log"); then
+        if [ "$kind" = sse ]; then
+            # Its answers have no end.
+            (exec 3<>"/dev/tcp/${addr/://}") 2>/dev/null && return
+        elif answer=$(curl -sS --noproxy '*' --max-time 2 -w ' %{http_code}' "http://$addr/" 2>>"$work/curl.log"); then
             # A master may have started workers, which do the work.
             mapfile -t server_pids < <(children "$server_pid")
             [ "$answer" = "Hello, World! 200" ] && return

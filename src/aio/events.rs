@@ -33,7 +33,8 @@ pub enum Overflow {
     Close,
 }
 
-/// An event that belongs to whoever took it. Heads and pieces of streamed bodies are not among them: a body comes whole.
+/// An event that belongs to whoever took it. Heads and pieces of streamed bodies are not among them: a body comes whole. Nor
+/// are those of MQTT yet.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum OwnedEvent {
@@ -155,8 +156,7 @@ impl Queue {
             cx.net.clear_handler(cx.conn);
             return;
         }
-        #[cfg(feature = "http")]
-        if let Event::HttpHead(_) | Event::HttpBody(_) | Event::HttpResponseHead(_) = ev {
+        if !is_handed_on(&ev) {
             return;
         }
         let is_full = self.len.load(Ordering::Acquire) >= self.capacity;
@@ -201,6 +201,27 @@ impl Queue {
     }
 }
 
+/// The event has an owned form.
+fn is_handed_on(ev: &Event<'_>) -> bool {
+    match ev {
+        Event::Opened
+        | Event::Resolved(_)
+        | Event::Connected
+        | Event::Accepted { .. }
+        | Event::Data(_)
+        | Event::Datagram { .. }
+        | Event::Wakeup(_)
+        | Event::Drained
+        | Event::Closed(_) => true,
+        #[cfg(feature = "http")]
+        Event::HttpRequest(_) | Event::HttpResponse(_) => true,
+        #[cfg(feature = "sntp")]
+        Event::SntpTime(_) => true,
+        #[cfg(any(feature = "http", feature = "mqtt"))]
+        _ => false,
+    }
+}
+
 impl OwnedEvent {
     /// None for what is not handed on.
     fn of<S>(cx: &mut Ctx<'_, S>, ev: Event<'_>) -> Option<Self> {
@@ -213,8 +234,6 @@ impl OwnedEvent {
             Event::Accepted { listener } => Self::Accepted { listener },
             Event::Data(data) => Self::Data(Bytes::copy_from_slice(&data)),
             Event::Datagram { from, data } => Self::Datagram { from, data: Bytes::copy_from_slice(data) },
-            #[cfg(feature = "http")]
-            Event::HttpHead(_) | Event::HttpBody(_) | Event::HttpResponseHead(_) => return None,
             #[cfg(feature = "http")]
             Event::HttpRequest(request) => Self::Request(Request {
                 method: request.method().to_owned(),
@@ -230,6 +249,8 @@ impl OwnedEvent {
             Event::Wakeup(bytes) => Self::Wakeup(Bytes::copy_from_slice(bytes)),
             Event::Drained => Self::Drained,
             Event::Closed(reason) => Self::Closed(reason),
+            #[cfg(any(feature = "http", feature = "mqtt"))]
+            _ => return None,
         })
     }
 }

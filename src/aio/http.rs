@@ -240,6 +240,8 @@ fn answer_of(ev: &Event<'_>) -> Option<Answer> {
                 | CloseReason::ReadFull
                 | CloseReason::Refused { .. }
                 | CloseReason::HandlerPanicked => Answer::Failed(failed(Kind::Gone)),
+                #[cfg(feature = "mqtt")]
+                CloseReason::Mqtt(_) => Answer::Failed(failed(Kind::Gone)),
             })
         }
         _ => None,

@@ -23,7 +23,7 @@ impl Format {
         [("off", Format::Off), ("common", Format::Common), ("combined", Format::Combined), ("json", Format::Json)];
 }
 
-/// What is known of a request when its reply has been sent.
+/// What is known of a request when its reply is ready.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
     /// The peer; `None` on a Unix socket, where it has no address.
@@ -40,11 +40,11 @@ pub struct Entry<'a> {
     pub user_agent: &'a [u8],
     /// The status of the reply.
     pub status: u16,
-    /// Bytes of the reply's body.
+    /// Bytes of the reply's body, whether or not the client stays to take them.
     pub bytes: u64,
-    /// From the first byte of the request to the last of the reply.
+    /// From the head of the request until its reply was ready to leave.
     pub duration: Duration,
-    /// When the reply ended, in seconds since 1970 UTC.
+    /// When that was, in seconds since 1970 UTC.
     pub unix_time: u64,
 }
 

@@ -4,6 +4,7 @@
 //! host.
 
 use crate::app::config::RedirectConfig;
+use crate::net::Url;
 
 /// The redirects of a server.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +90,7 @@ pub(super) fn check_to(text: &str) -> Result<(), String> {
         if end == 0 || authority[..end].contains('@') {
             return Err("the URL needs a host, and no user".into());
         }
+        Url::parse(place.split('#').next().unwrap_or_default()).map_err(|e| e.to_string())?;
     }
     if !local && authority.is_none() {
         return Err("expected a path that begins with one slash, or a URL that begins with http:// or https://".into());
@@ -226,6 +228,8 @@ mod tests {
             ("/old", "ftp://example.org/", "begins with one slash"),
             ("/old", "https://", "needs a host"),
             ("/old", "https://user:secret@example.org/", "no user"),
+            ("/old", "https://example.org:99999/", "port"),
+            ("/old", "https://[::1", "["),
             ("/old", "/a b", "may not hold"),
             ("/old", "/a\r\nX: y", "may not hold"),
             ("/old", "/ü", "may not hold"),

@@ -106,7 +106,7 @@ impl Dir {
         };
         match inner.find(path, cx.now) {
             Ok(Found::File(resource)) => respond::file(cx, request, &resource, &inner.options, 200),
-            Ok(Found::Folder(relative)) => inner.redirect(cx, request, &relative),
+            Ok(Found::Folder(relative)) => respond::folder(cx, request, &inner.options, &relative),
             Ok(Found::Listing(page)) => {
                 let policy = "default-src 'none'; base-uri 'none'; form-action 'none'";
                 let mut response = Response::html(200, &page).header("Content-Security-Policy", policy);
@@ -213,16 +213,6 @@ impl Inner {
             }
         }
         Err(Refusal::Busy)
-    }
-
-    fn redirect<S>(&self, cx: &mut Ctx<'_, S>, request: &Request<'_>, relative: &str) -> Served {
-        let mut url = name::folder_url(&self.options.prefix, relative);
-        if let Some(query) = request.query_string() {
-            url.push('?');
-            url.push_str(query);
-        }
-        let response = Response::text(301, "It is a folder.\n").header("Location", url);
-        respond::reply(cx, request, response)
     }
 
     fn refuse<S>(&self, cx: &mut Ctx<'_, S>, request: &Request<'_>, refusal: Refusal) -> Served {

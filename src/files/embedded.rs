@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::manager::Ctx;
 use crate::proto::http::Request;
 
-use super::name::{self, BadName, is_served};
+use super::name::{self, BadName, Name, is_served};
 use super::open::join;
 use super::options::Options;
 use super::resource::{CODINGS, Resource, Variant};
@@ -74,18 +74,19 @@ impl Embedded {
             return text(cx, request, 405, "Files are only read.\n");
         }
         let Inner { files, options } = &*self.inner;
-        let path = name::below(&options.prefix, request.raw_path()).unwrap_or_default();
+        let Some(path) = name::below(&options.prefix, request.raw_path()) else { return self.missing(cx, request) };
         let name = match name::read(path, options.hidden) {
             Ok(name) => name,
+            // The prefix itself, without its slash.
+            Err(_) if path.is_empty() => Name { relative: "".into(), slash: false },
             Err(BadName::Encoding) => return text(cx, request, 400, "Bad path.\n"),
             Err(BadName::Component) => return self.missing(cx, request),
         };
-        let found = match name.slash {
-            false => files.get(&*name.relative),
-            true => options.index.iter().find_map(|index| files.get(&join(&name.relative, index))),
-        };
+        let index = || options.index.iter().find_map(|index| files.get(&join(&name.relative, index)));
+        let found = if name.slash { index() } else { files.get(&*name.relative) };
         match found {
             Some(resource) => respond::file(cx, request, resource, options, 200),
+            None if !name.slash && index().is_some() => respond::folder(cx, request, options, &name.relative),
             None => self.missing(cx, request),
         }
     }

@@ -10,6 +10,7 @@ use crate::http::Part;
 use crate::manager::Ctx;
 use crate::proto::http::{ByteRanges, Request, Response, Validators, Verdict, byte_ranges, content_coding};
 
+use super::name;
 use super::options::Options;
 use super::resource::{CODINGS, Coding, Content, Resource, Variant};
 
@@ -98,6 +99,16 @@ pub(super) fn file<S>(
             reply(cx, request, response)
         }
     }
+}
+
+/// Answers for a folder that was asked for without its slash: with the URL that has it.
+pub(super) fn folder<S>(cx: &mut Ctx<'_, S>, request: &Request<'_>, options: &Options, relative: &str) -> Served {
+    let mut url = name::folder_url(&options.prefix, relative);
+    if let Some(query) = request.query_string() {
+        url.push('?');
+        url.push_str(query);
+    }
+    reply(cx, request, Response::text(301, "It is a folder.\n").header("Location", url))
 }
 
 /// The coding to send: what the client prefers of what there is.

@@ -1,29 +1,26 @@
 //! Outbound connections: the name, then every address within one deadline, then the stream.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "mqtt"))]
 use crate::error::Kind;
 use crate::error::{Error, Result};
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
-use crate::net::{self, Happy, Step, Stream, Target, Transport, Url, connect_error, order, resolve_error};
+use crate::net::{Happy, Step, Stream, Target, Transport, Udp, Url, connect_error, order, resolve_error};
 use crate::options::ConnectOptions;
-use crate::reactor::{Command, Token, Watch};
+use crate::reactor::{Token, Watch};
 use crate::time::Moment;
 
-#[cfg(feature = "http")]
-use super::conn::Proto;
-use super::conn::{Conn, Datagrams, Due, Flags, Io, Speaks};
+use super::conn::{Conn, Datagrams, Due, Flags, Io, Proto, Speaks};
 use super::core::{Core, Notice};
 use super::dispatch;
 use super::handlers::Handler;
 #[cfg(feature = "http")]
 use super::http::{ClientConn, Origin};
+use super::names::Wanted;
 use super::net::Net;
 use super::udp::Outgoing;
 
@@ -51,6 +48,8 @@ enum Stage {
     Racing {
         race: Happy,
         attempts: Vec<Key>,
+        /// The lookup that goes on: more addresses may come.
+        more: Option<u64>,
     },
 }
 
@@ -61,21 +60,13 @@ pub(crate) struct Attempt {
     addr: SocketAddr,
 }
 
-/// Names being looked up, and for whom.
-#[derive(Default)]
-pub(crate) struct Names {
-    resolver: Option<net::Names>,
-    waiting: HashMap<u64, Key>,
-    last_ticket: u64,
-}
-
 impl<S> Net<'_, S> {
     /// Connects to a URL; the handler is told of everything from `Opened` on. With `http://` it is an HTTP client's:
     /// [`http_connect`](Self::http_connect).
     ///
-    /// Returns at once. Names are looked up on another thread, every address is tried (RFC 8305), and all of it has one
-    /// deadline (`ConnectOptions::timeout`). What fails later comes as `Closed(CloseReason::Connect(..))` or
-    /// `TimedOut(Deadline::Connect)`. Bytes sent before `Connected` wait for it.
+    /// Returns at once. Names are looked up as the manager's [`Resolver`](crate::Resolver) says, every address is tried
+    /// (RFC 8305), and all of it has one deadline (`ConnectOptions::timeout`). What fails later comes as
+    /// `Closed(CloseReason::Connect(..))` or `TimedOut(Deadline::Connect)`. Bytes sent before `Connected` wait for it.
     pub fn connect(
         &mut self,
         options: impl Into<ConnectOptions>,
@@ -91,10 +82,15 @@ impl<S> Core<S> {
         options: ConnectOptions,
         handler: super::handlers::BoxHandler<S>,
     ) -> Result<ConnId> {
-        self.check_room(options.url.as_str())?;
         let url = Url::parse(options.url.as_str())?;
         let speaks = if options.raw { Ok(Speaks::Raw) } else { super::net::speaks(url.scheme()) };
         let (proto, url) = match speaks {
+            #[cfg(feature = "mqtt")]
+            _ if !options.raw && url.scheme() == crate::net::Scheme::Mqtt => {
+                let what =
+                    "what it says of itself is missing: use mqtt_connect, or ConnectOptions::raw for the bare bytes";
+                return Err(Error::new(Kind::Unsupported, format!("cannot connect to {url}: {what}")));
+            }
             #[cfg(feature = "sntp")]
             Ok(speaks @ Speaks::Sntp) => (speaks.start(), url),
             #[cfg(feature = "http")]
@@ -110,6 +106,18 @@ impl<S> Core<S> {
             }
             Err(e) => return Err(Error::with_source(e.kind(), format!("cannot connect to {url}"), e.to_string())),
         };
+        self.connect_as(proto, url, options, handler)
+    }
+
+    /// Begins a connection on which this protocol is spoken.
+    pub(crate) fn connect_as(
+        &mut self,
+        proto: Proto,
+        url: Url,
+        options: ConnectOptions,
+        handler: super::handlers::BoxHandler<S>,
+    ) -> Result<ConnId> {
+        self.check_room(options.url.as_str())?;
         url.connect_target()?;
         let limits = options.limits.map_or_else(|| Rc::clone(&self.limits), |limits| Rc::new(limits.in_order()));
         let now = self.clock.now();
@@ -128,7 +136,7 @@ impl<S> Core<S> {
     }
 
     /// Has a connection leave its peer for another.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "mqtt"))]
     pub(crate) fn redial(&mut self, key: Key, url: Url, options: ConnectOptions) {
         let now = self.now;
         let Some(conn) = self.conns.get_mut(key) else { return };
@@ -137,6 +145,7 @@ impl<S> Core<S> {
         conn.io = Io::Connecting(Box::new(connecting));
         self.set_due(key, Due::Connect, deadline);
         self.notify(key, Notice::Start);
+        #[cfg(feature = "http")]
         self.ask_for_tunnel(key);
     }
 
@@ -162,26 +171,20 @@ impl<S> Core<S> {
         let url = connecting.url.clone();
         let udp = connecting.is_udp();
         match url.connect_target() {
-            Ok(Target::Inet(addr)) if udp => self.connect_udp(state, key, addr),
-            Ok(Target::Inet(addr)) => self.race(state, key, vec![addr]),
-            Ok(Target::Name { host, port }) => {
-                let resolver = self.names.resolver.get_or_insert_with(|| {
-                    let send = self.inbox.sender();
-                    self.sockets.names(Arc::new(move |ticket, result| send(Command::Resolved { ticket, result })))
-                });
-                self.names.last_ticket += 1;
-                let ticket = self.names.last_ticket;
-                match resolver.resolve(ticket, host, port) {
-                    Ok(()) => {
-                        self.names.waiting.insert(ticket, key);
-                        if let Some(connecting) = self.connecting(key) {
-                            connecting.stage = Stage::Resolving(ticket, resolve_until);
-                        }
-                        self.set_due(key, Due::Connect, resolve_until);
+            Ok(Target::Inet(addr)) if udp => self.connect_udp(state, key, vec![addr], None),
+            Ok(Target::Inet(addr)) => self.race(state, key, vec![addr], None),
+            Ok(Target::Name { host, port }) => match self.look_up(host, port, Wanted::Conn(key)) {
+                Ok(ticket) => {
+                    if let Some(connecting) = self.connecting(key) {
+                        connecting.stage = Stage::Resolving(ticket, resolve_until);
                     }
-                    Err(refused) => self.close(key, CloseReason::Connect(refused.into_error(&url))),
+                    self.set_due(key, Due::Connect, resolve_until);
                 }
-            }
+                Err(refused) => {
+                    let e = refused.into_error(format_args!("cannot connect to {url}"));
+                    self.close(key, CloseReason::Connect(e));
+                }
+            },
             Ok(Target::Unix(path)) => match self.sockets.connect_path(path) {
                 Ok(stream) => self.established(state, key, stream, None, None),
                 Err(e) => self.close(key, CloseReason::Connect(connect_error(&url, e))),
@@ -190,43 +193,48 @@ impl<S> Core<S> {
         }
     }
 
-    /// A lookup has ended.
-    pub(crate) fn lookup_done(&mut self, state: &mut S, ticket: u64, result: io::Result<Vec<SocketAddr>>) {
-        if let Some(key) = self.names.waiting.remove(&ticket) {
-            self.resolved(state, key, result);
-        }
-    }
-
-    fn resolved(&mut self, state: &mut S, key: Key, result: io::Result<Vec<SocketAddr>>) {
+    /// A lookup has brought addresses, or its end. `more` is its ticket where others may follow.
+    pub(crate) fn resolved(&mut self, state: &mut S, key: Key, result: io::Result<Vec<SocketAddr>>, more: Option<u64>) {
         let Some(connecting) = self.connecting(key) else { return };
         let udp = connecting.is_udp();
-        match result {
-            Ok(addrs) => {
-                let mut addrs = order(addrs);
-                match (udp, addrs.first().copied()) {
-                    (true, Some(addr)) => self.connect_udp(state, key, addr),
-                    (_, None) => {
-                        let e = resolve_error(&connecting.url, io::Error::other("the name has no address"));
-                        self.close(key, CloseReason::Connect(e));
-                    }
-                    (false, Some(_)) => self.race(state, key, std::mem::take(&mut addrs)),
-                }
+        let port = connecting.url.port();
+        let addrs = result.map(|addrs| {
+            // The resolver of the loop knows no ports.
+            let with_port = |addr: SocketAddr| if addr.port() == 0 { SocketAddr::new(addr.ip(), port) } else { addr };
+            addrs.into_iter().map(with_port).collect::<Vec<_>>()
+        });
+        match (addrs, &mut connecting.stage) {
+            (Ok(addrs), Stage::Racing { race, more: pending, .. }) => {
+                race.add(addrs, more.is_none());
+                *pending = more;
+                self.go_on_racing(key);
             }
-            Err(e) => {
+            (Ok(addrs), _) if addrs.is_empty() && more.is_none() => {
+                let e = resolve_error(&connecting.url, io::Error::other("the name has no address"));
+                self.close(key, CloseReason::Connect(e));
+            }
+            // No race tells which one answers: the resolver's order counts.
+            (Ok(addrs), _) if udp => self.connect_udp(state, key, addrs, more),
+            (Ok(addrs), _) => self.race(state, key, order(addrs), more),
+            (Err(e), _) => {
                 let e = resolve_error(&connecting.url, e);
                 self.close(key, CloseReason::Connect(e));
             }
         }
     }
 
-    fn race(&mut self, state: &mut S, key: Key, addrs: Vec<SocketAddr>) {
+    fn race(&mut self, state: &mut S, key: Key, addrs: Vec<SocketAddr>, more: Option<u64>) {
         let Some(first) = addrs.first().copied() else { return };
         let now = self.instant();
         let Some(connecting) = self.connecting(key) else { return };
         let at = connecting.deadline;
         let deadline = self.clock.instant(at);
         let Some(connecting) = self.connecting(key) else { return };
-        connecting.stage = Stage::Racing { race: Happy::new(addrs, now, deadline), attempts: Vec::new() };
+        let mut race = Happy::new(addrs, now, deadline);
+        if more.is_some() {
+            race.expect_more();
+        }
+        connecting.stage = Stage::Racing { race, attempts: Vec::new(), more };
         dispatch::call(state, self, key, Event::Resolved(first.ip()));
         self.go_on_racing(key);
     }
@@ -242,7 +250,7 @@ impl<S> Core<S> {
                     let options = connecting.options.clone();
                     let begun = self.begin_attempt(key, addr, &options);
                     let Some(connecting) = self.connecting(key) else { return };
-                    let Stage::Racing { race, attempts } = &mut connecting.stage else { return };
+                    let Stage::Racing { race, attempts, .. } = &mut connecting.stage else { return };
                     match begun {
                         Ok(attempt) => attempts.push(attempt),
                         Err(e) => race.handle_failed(addr, e, now),
@@ -320,7 +328,7 @@ impl<S> Core<S> {
                 self.attempts.remove(attempt_key);
                 let now = self.instant();
                 let Some(connecting) = self.connecting(key) else { return };
-                if let Stage::Racing { race, attempts } = &mut connecting.stage {
+                if let Stage::Racing { race, attempts, .. } = &mut connecting.stage {
                     attempts.retain(|other| *other != attempt_key);
                     race.handle_failed(addr, e, now);
                 }
@@ -355,6 +363,8 @@ impl<S> Core<S> {
             false => self.set_due(key, Due::Nothing, Moment::NEVER),
         }
         self.stats.connected += 1;
+        #[cfg(feature = "mqtt")]
+        self.greet_mqtt(key);
         if !self.conns.get(key).is_some_and(Conn::is_tunnelling) {
             dispatch::call(state, self, key, Event::Connected);
         }
@@ -364,51 +374,65 @@ impl<S> Core<S> {
         self.make_ready(key);
     }
 
-    fn connect_udp(&mut self, state: &mut S, key: Key, addr: SocketAddr) {
+    /// Connects to the first of the addresses to which there is a way.
+    fn connect_udp(&mut self, state: &mut S, key: Key, addrs: Vec<SocketAddr>, more: Option<u64>) {
         let Some(connecting) = self.connecting(key) else { return };
         let url = connecting.url.clone();
         let options = connecting.options.clone();
-        match self.sockets.connect_udp(addr, &options) {
-            Ok(socket) => {
-                let Some(conn) = self.conns.get_mut(key) else { return };
-                let mut datagrams = Datagrams::new(socket);
-                if let Io::Connecting(connecting) = std::mem::replace(&mut conn.io, Io::None) {
-                    datagrams.outgoing = connecting.outgoing;
+        let mut failed = None;
+        for addr in addrs {
+            match self.sockets.connect_udp(addr, &options) {
+                Ok(socket) => {
+                    let connected = self.udp_connected(state, key, socket, addr);
+                    return connected.unwrap_or_else(|e| {
+                        self.close(key, CloseReason::Connect(connect_error(&url, e)));
+                    });
                 }
-                conn.io = Io::Udp(Box::new(datagrams));
-                conn.remote = Some(addr);
-                conn.flags.set(Flags::ESTABLISHED | Flags::WRITABLE);
-                let drains = conn.flags.has(Flags::DRAINING);
-                if let Err(e) = self.register(key, Watch::Read) {
-                    return self.close(key, CloseReason::Connect(connect_error(&url, e)));
-                }
-                self.set_due(key, Due::Nothing, Moment::NEVER);
-                self.stats.connected += 1;
-                dispatch::call(state, self, key, Event::Resolved(addr.ip()));
-                dispatch::call(state, self, key, Event::Connected);
-                // What was sent beforehand leaves at the end of this turn, before a close.
-                self.mark_dirty(key);
-                if drains {
-                    self.close(key, CloseReason::Local);
-                }
-                #[cfg(feature = "sntp")]
-                self.sntp_due(key);
+                Err(e) => failed = Some(e),
             }
-            Err(e) => self.close(key, CloseReason::Connect(connect_error(&url, e))),
         }
+        if let (Some(e), None) = (failed, more) {
+            self.close(key, CloseReason::Connect(connect_error(&url, e)));
+        }
+    }
+
+    fn udp_connected(&mut self, state: &mut S, key: Key, socket: Udp, addr: SocketAddr) -> io::Result<()> {
+        let Some(conn) = self.conns.get_mut(key) else { return Ok(()) };
+        let mut datagrams = Datagrams::new(socket);
+        let before = std::mem::replace(&mut conn.io, Io::None);
+        if let Io::Connecting(mut connecting) = before {
+            datagrams.outgoing = std::mem::take(&mut connecting.outgoing);
+            self.abandon(*connecting);
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return Ok(()) };
+        conn.io = Io::Udp(Box::new(datagrams));
+        conn.remote = Some(addr);
+        conn.flags.set(Flags::ESTABLISHED | Flags::WRITABLE);
+        let drains = conn.flags.has(Flags::DRAINING);
+        self.register(key, Watch::Read)?;
+        self.set_due(key, Due::Nothing, Moment::NEVER);
+        self.stats.connected += 1;
+        dispatch::call(state, self, key, Event::Resolved(addr.ip()));
+        dispatch::call(state, self, key, Event::Connected);
+        // What was sent beforehand leaves at the end of this turn, before a close.
+        self.mark_dirty(key);
+        if drains {
+            self.close(key, CloseReason::Local);
+        }
+        #[cfg(feature = "sntp")]
+        self.sntp_due(key);
+        Ok(())
     }
 
     /// Gives up what a connection was still doing to be established.
     pub(crate) fn abandon(&mut self, connecting: Connecting) {
         match connecting.stage {
             Stage::New => {}
-            Stage::Resolving(ticket, _) => {
-                self.names.waiting.remove(&ticket);
-                if let Some(resolver) = &mut self.names.resolver {
-                    resolver.cancel(ticket);
+            Stage::Resolving(ticket, _) => drop(self.forget_lookup(ticket)),
+            Stage::Racing { attempts, more, .. } => {
+                if let Some(ticket) = more {
+                    drop(self.forget_lookup(ticket));
                 }
-            }
-            Stage::Racing { attempts, .. } => {
                 for attempt in attempts {
                     self.attempts.remove(attempt);
                 }

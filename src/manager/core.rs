@@ -17,9 +17,10 @@ use crate::time::DateCache;
 use crate::time::{Clock, Deadlines, Moment, Owner};
 
 use super::conn::{Conn, Due, Flags, Io, Maker};
-use super::connect::{Attempt, Names};
+use super::connect::Attempt;
 use super::dispatch::{self, HandlerPanic};
 use super::handlers::{HandlerRef, Handlers, Stored};
+use super::names::Names;
 use super::net::Net;
 use super::stats::Stats;
 use super::timers::{BoxTick, TimerEntry};
@@ -51,7 +52,7 @@ pub(crate) struct Core<S> {
     pub(crate) events: Vec<Ready>,
     pub(crate) inbox: Inbox,
     pub(crate) mail: VecDeque<Command>,
-    pub(crate) names: Names,
+    pub(crate) names: Names<S>,
     #[cfg(feature = "signals")]
     pub(crate) signals: Option<super::signals::Signals>,
     pub(crate) clock: Clock,
@@ -94,6 +95,9 @@ pub(crate) enum Notice {
     /// An outbound connection with a literal address, or a name already looked up, may start.
     Start,
     Drained,
+    /// There are ends of an MQTT client to be told.
+    #[cfg(feature = "mqtt")]
+    MqttEnds,
 }
 
 /// How far the end has come.
@@ -140,6 +144,7 @@ impl<S> Core<S> {
             || !self.dirty.is_empty()
             || !self.closing.is_empty()
             || self.inbox.has_mail()
+            || self.names.has_work()
     }
 
     /// Puts a connection into the ready queue, once.
@@ -240,6 +245,8 @@ impl<S> Core<S> {
                     }
                 }
                 Notice::Start => self.start_connecting(state, key),
+                #[cfg(feature = "mqtt")]
+                Notice::MqttEnds => self.tell_ends(state, key),
                 Notice::Drained => {
                     let Some(conn) = self.conns.get_mut(key) else { continue };
                     conn.flags.clear(Flags::DRAINED);
@@ -264,6 +271,10 @@ impl<S> Core<S> {
             // The socket goes first: when the handler is told, the port is free and the peer knows.
             let io = std::mem::replace(&mut conn.io, Io::None);
             self.shut(key, io);
+            #[cfg(feature = "mqtt")]
+            if self.mqtt_lost(state, key, &reason) {
+                continue;
+            }
             dispatch::call(state, self, key, Event::Closed(reason));
             self.free(state, key);
         }

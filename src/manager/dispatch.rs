@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::error::Result;
 #[cfg(feature = "async")]
 use crate::error::{Error, Kind};
 use crate::event::{CloseReason, Event};
@@ -13,6 +14,7 @@ use super::conn::Flags;
 use super::core::Core;
 use super::ctx::{Ctx, TimerCtx};
 use super::handlers::{BoxHandler, HandlerRef, Stored};
+use super::names::{BoxFound, LookupCtx};
 use super::net::Net;
 use super::timers::BoxTick;
 #[cfg(feature = "async")]
@@ -25,7 +27,8 @@ pub struct HandlerPanic<'a> {
     pub conn: Option<ConnId>,
     /// Its timer, which goes on ticking if it repeats.
     pub timer: Option<TimerId>,
-    /// The event that it was told of ([`Event::name`]), or "timer", "turn", "factory", "drop", "with".
+    /// The event that it was told of ([`Event::name`]), or "timer", "lookup", "turn", "factory",
+    /// "drop", "with".
     pub event: &'static str,
     /// What it panicked with.
     pub payload: &'a (dyn Any + Send),
@@ -52,7 +55,7 @@ pub(crate) fn call<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<
 /// Whether the connection is to be told of the event, where it is its first or its last.
 #[cold]
 fn admit<S>(state: &mut S, core: &mut Core<S>, key: Key, event: &Event<'_>) -> bool {
-    let last = matches!(event, Event::Closed(_));
+    let last = is_of_the_end(event);
     let Some(conn) = core.conns.get_mut(key) else { return false };
     if conn.is_ending() && !last {
         return false;
@@ -63,6 +66,16 @@ fn admit<S>(state: &mut S, core: &mut Core<S>, key: Key, event: &Event<'_>) -> b
         return !matches!(event, Event::Opened) && (last || goes_on);
     }
     true
+}
+
+/// What is told when everything else is over: the end, and what ends with it.
+fn is_of_the_end(event: &Event<'_>) -> bool {
+    match event {
+        Event::Closed(_) => true,
+        #[cfg(feature = "mqtt")]
+        Event::MqttFailed { .. } => true,
+        _ => false,
+    }
 }
 
 #[inline]
@@ -125,6 +138,15 @@ pub(crate) fn tick<S>(state: &mut S, core: &mut Core<S>, timer: TimerId, f: &mut
     let result = guarded(core, None, "timer", |core| f(&mut TimerCtx { state, net: Net { core }, timer, now }));
     if let Err(payload) = result {
         report(state, core, HandlerPanic { conn: None, timer: Some(timer), event: "timer", payload: &*payload });
+    }
+}
+
+/// Tells a callback what came of a lookup.
+pub(crate) fn found<S, T>(state: &mut S, core: &mut Core<S>, f: BoxFound<S, T>, result: Result<T>) {
+    let now = core.instant();
+    let called = guarded(core, None, "lookup", |core| f(&mut LookupCtx { state, net: Net { core }, now }, result));
+    if let Err(payload) = called {
+        report(state, core, HandlerPanic { conn: None, timer: None, event: "lookup", payload: &*payload });
     }
 }
 

@@ -6,11 +6,17 @@ mod connect;
 mod core;
 mod ctx;
 mod dispatch;
+#[cfg(feature = "dns")]
+mod dns;
 mod handlers;
 #[cfg(feature = "http")]
 pub(crate) mod http;
 mod info;
+#[cfg(feature = "mqtt")]
+mod mqtt_client;
+mod names;
 mod net;
+mod resolver;
 #[cfg(feature = "http")]
 pub(crate) mod router;
 mod run;
@@ -46,12 +52,17 @@ use crate::time::{Clock, Deadlines, ManualClock, Moment, Owner};
 use self::conn::{Due, Flags, Io};
 use self::core::{Core, Stop};
 use self::handlers::{HandlerRef, Handlers};
+use self::names::Names;
 
 pub use self::ctx::{Ctx, TimerCtx};
 pub use self::dispatch::HandlerPanic;
 pub use self::handlers::Handler;
 pub use self::info::{ConnInfo, ConnKind, ConnState};
+pub use self::names::{LookupCtx, LookupId};
 pub use self::net::Net;
+#[cfg(feature = "dns")]
+pub use self::resolver::DnsOptions;
+pub use self::resolver::Resolver;
 #[cfg(feature = "async")]
 pub(crate) use self::run::Stopped;
 pub use self::stats::Stats;
@@ -121,6 +132,7 @@ pub struct Turn {
 pub struct Builder {
     limits: Limits,
     clock: Option<ManualClock>,
+    resolver: Option<Resolver>,
     #[cfg(feature = "sim")]
     sim: Option<crate::sim::Sim>,
 }
@@ -138,10 +150,18 @@ impl Builder {
         self
     }
 
+    /// How names are looked up. Default: [`Resolver::default`]; in a simulation [`Resolver::System`], which is what
+    /// `Sim::host` says.
+    pub fn resolver(mut self, resolver: impl Into<Resolver>) -> Self {
+        self.resolver = Some(resolver.into());
+        self
+    }
+
     /// Makes the manager. Fails when the system has no descriptor for it.
-    pub fn build<S>(self, state: S) -> Result<Manager<S>> {
+    pub fn build<S>(mut self, state: S) -> Result<Manager<S>> {
         let failed = |e| Error::io("cannot make an event loop", e);
         let limits = self.limits.in_order();
+        let resolver = self.resolver.take();
         let (mut reactor, sockets, clock) = self.grounds().map_err(failed)?;
         let inbox = reactor.inbox(limits.wakeup_bytes_max).map_err(failed)?;
         let mut core = Core {
@@ -163,7 +183,7 @@ impl Builder {
             events: Vec::new(),
             inbox,
             mail: VecDeque::new(),
-            names: Default::default(),
+            names: Names::new(resolver),
             #[cfg(feature = "signals")]
             signals: None,
             now: Moment::START,
@@ -207,6 +227,7 @@ impl Manager<()> {
         Builder {
             limits: Limits::new(),
             clock: None,
+            resolver: None,
             #[cfg(feature = "sim")]
             sim: None,
         }
@@ -304,6 +325,7 @@ impl<S> Manager<S> {
         core.serve_ready(state);
         core.fire_due(state);
         core.deliver_notices(state);
+        core.serve_names(state);
         core.flush_dirty();
         core.reap(state);
         dispatch::turn(state, core);
@@ -338,6 +360,8 @@ impl<S> Manager<S> {
         let default = std::mem::replace(&mut core.default_handler, HandlerRef::NONE);
         core.release_handler(default);
         core.reap(state);
+        let callbacks = core.names.close();
+        dispatch::drop_user(state, core, Some(callbacks));
         let hook = core.on_turn.take();
         dispatch::drop_user(state, core, hook);
         let hook = core.on_panic.take();
@@ -362,7 +386,7 @@ impl<S> Manager<S> {
                         core.stats.wakeups_missed += 1;
                     }
                 }
-                Command::Resolved { ticket, result } => core.lookup_done(state, ticket, result),
+                Command::Resolved { ticket, result } => core.lookup_done(state, ticket, result, true),
                 Command::CancelTimer(id) => {
                     core.cancel_timer(id);
                 }
@@ -420,6 +444,8 @@ impl<S> Core<S> {
                 }
                 self.make_ready(key);
             }
+            #[cfg(feature = "dns")]
+            Token::Name(slot) => self.names.note(slot),
             #[cfg(feature = "signals")]
             Token::Signal => self.read_signals(),
             Token::Attempt(_) => {}
@@ -456,6 +482,7 @@ impl<S> Core<S> {
             match owner {
                 Owner::Timer(slot) => self.fire(state, slot),
                 Owner::Conn(slot) => self.overdue(slot),
+                Owner::Names => self.names.set_overdue(),
             }
         }
     }
@@ -483,6 +510,10 @@ impl<S> Core<S> {
             Due::Retry => self.make_ready(key),
             Due::Linger => self.close(key, CloseReason::Local),
             Due::Drain => self.close(key, CloseReason::TimedOut(crate::event::Deadline::Drain)),
+            #[cfg(feature = "mqtt")]
+            Due::Mqtt => self.mqtt_overdue(key),
+            #[cfg(feature = "mqtt")]
+            Due::Redial => self.mqtt_redial(key),
             #[cfg(feature = "sntp")]
             Due::Sntp => self.sntp_due(key),
             #[cfg(feature = "http")]

@@ -36,6 +36,20 @@ pub struct Stats {
     pub http_bad_responses: u64,
     /// HTTP requests of this client refused because too many waited on their connection.
     pub http_queues_full: u64,
+    /// MQTT messages that came to clients.
+    pub mqtt_messages_in: u64,
+    /// MQTT messages that clients published, whether they have left or wait.
+    pub mqtt_messages_out: u64,
+    /// Messages, subscriptions and unsubscriptions of MQTT clients that failed without an answer.
+    pub mqtt_failures: u64,
+    /// MQTT messages that were refused because too many waited already.
+    pub mqtt_queues_full: u64,
+    /// MQTT messages that were dropped because too many waited already.
+    pub mqtt_dropped: u64,
+    /// Connections to MQTT servers that were lost, or failed, and are made again.
+    pub mqtt_reconnects: u64,
+    /// MQTT servers that broke the protocol's rules or a limit.
+    pub mqtt_faults: u64,
     /// Datagrams received.
     pub datagrams_in: u64,
     /// Datagrams sent.
@@ -68,6 +82,16 @@ pub struct Stats {
     pub wakeups_missed: u64,
     /// Turns that found mail from other threads, who made about as many system calls to wake the loop.
     pub mail_turns: u64,
+    /// Names that were not looked up because too many were already, or because they are none.
+    pub lookups_refused: u64,
+    /// Queries sent to name servers.
+    pub dns_queries: u64,
+    /// Answers to them.
+    pub dns_answers: u64,
+    /// Messages that came from name servers, or in their name, and answered nothing that was asked.
+    pub dns_strays: u64,
+    /// Questions for name servers that were answered from memory.
+    pub dns_cached: u64,
     /// Timer callbacks run.
     pub timers_fired: u64,
     /// Handlers, timers and hooks that panicked.
@@ -82,6 +106,8 @@ impl Stats {
             CloseReason::Reset(_) => self.resets += 1,
             CloseReason::ReadFull => self.reads_full += 1,
             // Counted where it is decided, or no fault of anybody's.
+            #[cfg(feature = "mqtt")]
+            CloseReason::Mqtt(_) => {}
             CloseReason::SlowConsumer
             | CloseReason::Local
             | CloseReason::Failed(_)

@@ -2,6 +2,9 @@
 
 mod parse;
 
+#[cfg(feature = "dns")]
+pub(crate) use parse::interface_number;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};

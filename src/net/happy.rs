@@ -6,6 +6,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::net::order;
+
 /// One `connect` to a name of several addresses, each tried once.
 ///
 /// The caller asks [`poll`](Self::poll) for what to do, tells of attempts that failed, and is done when one succeeds: it
@@ -18,6 +20,8 @@ pub(crate) struct Happy {
     next_at: Instant,
     /// Attempts that were started and have not failed.
     pending: usize,
+    /// Addresses may still come.
+    more: bool,
     deadline: Instant,
     error: Option<io::Error>,
 }
@@ -36,7 +40,25 @@ pub(crate) enum Step {
 impl Happy {
     /// Tries the addresses in their order until the deadline.
     pub(crate) fn new(addrs: Vec<SocketAddr>, now: Instant, deadline: Instant) -> Self {
-        Self { left: addrs.into(), latest: None, next_at: now, pending: 0, deadline, error: None }
+        Self { left: addrs.into(), latest: None, next_at: now, pending: 0, more: false, deadline, error: None }
+    }
+
+    /// Others may follow: it is not over when these have failed.
+    pub(crate) fn expect_more(&mut self) {
+        self.more = true;
+    }
+
+    /// Adds addresses that were found later (RFC 8305 §3): those left are tried with them, the families in turn.
+    pub(crate) fn add(&mut self, addrs: Vec<SocketAddr>, last: bool) {
+        self.more = !last;
+        let left = order(self.left.drain(..).chain(addrs).collect());
+        // The family that was tried last has had its turn.
+        let again = |addr: &SocketAddr| self.latest.is_some_and(|latest| latest.is_ipv6() == addr.is_ipv6());
+        let (same, other): (Vec<_>, Vec<_>) = left.into_iter().partition(again);
+        let (mut same, mut other) = (same.into_iter(), other.into_iter());
+        while same.len() + other.len() > 0 {
+            self.left.extend(other.next().into_iter().chain(same.next()));
+        }
     }
 
     /// An attempt has failed. When it was the latest, the next address is due at once.
@@ -62,7 +84,7 @@ impl Happy {
                 Step::Start(addr)
             }
             Some(_) => Step::Wait(self.next_at.min(self.deadline)),
-            None if self.pending > 0 => Step::Wait(self.deadline),
+            None if self.pending > 0 || self.more => Step::Wait(self.deadline),
             None => Step::Failed(self.error.take().unwrap_or_else(|| io::Error::other("there is no address to try"))),
         }
     }
@@ -209,6 +231,37 @@ mod tests {
         for (name, fates, deadline, expected) in table {
             assert_eq!(play(fates, deadline), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn rfc_8305_section_3_addresses_that_come_late_are_tried_as_well() {
+        let zero = Instant::now();
+        let at = |ms: u64| zero + Duration::from_millis(ms);
+        let addr = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let started = |happy: &mut Happy, ms| match happy.poll(at(ms)) {
+            Step::Start(addr) => addr.to_string(),
+            Step::Wait(until) => format!("wait until {}", until.duration_since(zero).as_millis()),
+            Step::Failed(error) => format!("failed: {error}"),
+        };
+        let mut happy = Happy::new(vec![addr("1.0.0.1:1"), addr("1.0.0.2:1"), addr("1.0.0.3:1")], zero, at(10_000));
+        happy.expect_more();
+        assert_eq!(started(&mut happy, 0), "1.0.0.1:1");
+        happy.add(vec![addr("[fd00::1]:1"), addr("[fd00::2]:1")], true);
+        for (ms, expected) in [(250, "[fd00::1]:1"), (500, "1.0.0.2:1"), (750, "[fd00::2]:1"), (1000, "1.0.0.3:1")] {
+            assert_eq!(started(&mut happy, ms), expected);
+        }
+        assert_eq!(started(&mut happy, 1000), "wait until 10000");
+        // All have failed, and others may come; then none does.
+        let mut happy = Happy::new(vec![addr("1.0.0.1:1")], zero, at(10_000));
+        happy.expect_more();
+        started(&mut happy, 0);
+        happy.handle_failed(addr("1.0.0.1:1"), io::ErrorKind::ConnectionRefused.into(), at(5));
+        assert_eq!(started(&mut happy, 5), "wait until 10000");
+        happy.add(vec![addr("[fd00::1]:1")], false);
+        assert_eq!(started(&mut happy, 20), "[fd00::1]:1");
+        happy.handle_failed(addr("[fd00::1]:1"), io::ErrorKind::ConnectionRefused.into(), at(25));
+        happy.add(Vec::new(), true);
+        assert_eq!(started(&mut happy, 30), "failed: [fd00::1]:1: connection refused");
     }
 
     #[test]

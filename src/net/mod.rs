@@ -17,11 +17,13 @@ mod udp;
 mod unix;
 
 pub(crate) use addr::Target;
+#[cfg(feature = "dns")]
+pub(crate) use addr::interface_number;
 pub use addr::{Address, Host, Scheme, Transport, Url};
 pub use adopt::StdSocket;
 pub(crate) use happy::{Happy, Step};
 pub(crate) use listener::{AcceptError, Listener};
-pub(crate) use resolve::{order, resolve_error};
+pub(crate) use resolve::{Refused, order, resolve_error};
 pub(crate) use sockets::{Names, Sockets};
 pub(crate) use sockopt::{connect_error, listen_error};
 pub(crate) use stream::Stream;

@@ -1,6 +1,7 @@
 //! Names to addresses, off the loop: a few threads around the system's resolver, which may block for long.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -91,22 +92,18 @@ impl Drop for Resolver {
 }
 
 impl Refused {
-    /// The error of a connection that needed the name.
-    pub(crate) fn into_error(self, url: &Url) -> Error {
+    /// The error of whoever needed the name, which begins with `what` cannot be done.
+    pub(crate) fn into_error(self, what: impl fmt::Display) -> Error {
         match self {
-            Self::Full => {
-                Error::new(Kind::LimitReached, format!("cannot connect to {url}: {QUEUE_MAX} names wait already"))
-            }
-            Self::Thread(e) => {
-                Error::with_source(Kind::Io, format!("cannot connect to {url}: no thread to look up"), e)
-            }
+            Self::Full => Error::new(Kind::LimitReached, format!("{what}: {QUEUE_MAX} names wait already")),
+            Self::Thread(e) => Error::with_source(Kind::Io, format!("{what}: no thread to look up"), e),
         }
     }
 }
 
 /// The error of a name without an address.
 pub(crate) fn resolve_error(url: &Url, source: io::Error) -> Error {
-    Error::with_source(Kind::Resolve, format!("cannot connect to {url}: the name has no address"), source)
+    Error::with_source(Kind::Resolve, format!("cannot connect to {url}: its name could not be looked up"), source)
 }
 
 /// The order in which addresses are tried (RFC 8305 §4): IPv6 and IPv4 in turn, each in the system's order, so that a
@@ -293,7 +290,7 @@ mod tests {
         }
         let refused = bench.resolver().resolve(999, "too many", 1).unwrap_err();
         assert!(matches!(refused, Refused::Full));
-        let error = refused.into_error(&Url::parse("tcp://a.lan:1").unwrap());
+        let error = refused.into_error("cannot connect to tcp://a.lan:1");
         assert!(error.is_limit_reached() && error.to_string().contains("tcp://a.lan:1"), "{error}");
         assert_eq!(bench.resolver().shared.lock().threads, THREADS_MAX);
         // One cancelled makes room for one.
@@ -401,8 +398,7 @@ mod tests {
         let url = Url::parse("mqtt://u:secret@nowhere.lan").unwrap();
         let error = resolve_error(&url, io::Error::other("Name or service not known"));
         assert!(error.is_resolve());
-        let expected =
-            "cannot connect to mqtt://u:***@nowhere.lan:1883/: the name has no address: Name or service not known";
+        let expected = "cannot connect to mqtt://u:***@nowhere.lan:1883/: its name could not be looked up: Name or service not known";
         assert_eq!(error.to_string(), expected);
     }
 }

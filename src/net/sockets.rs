@@ -1,5 +1,7 @@
 //! Where a manager's sockets and addresses come from: the system, or a simulation.
 
+#[cfg(feature = "dns")]
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 
@@ -82,13 +84,28 @@ impl Sockets {
     }
 
     /// 64 bits that nobody can guess; in a simulation those that its seed decides. Fails where the system has none.
-    #[cfg(feature = "sntp")]
+    #[cfg(any(feature = "dns", feature = "mqtt", feature = "sntp"))]
     pub(crate) fn random(&self) -> io::Result<u64> {
         #[cfg(feature = "sim")]
         if let Some(host) = &self.host {
             return Ok(host.sim().world().rng().next_u64());
         }
         getrandom::u64().map_err(|e| io::Error::other(format!("no random numbers: {e}")))
+    }
+
+    /// The same, from the keys of our hash tables where the system has none for us: those it has seeded.
+    #[cfg(feature = "dns")]
+    pub(crate) fn bits(&self) -> u64 {
+        self.random().unwrap_or_else(|_| RandomState::new().hash_one(0u64))
+    }
+
+    /// This is a world of its own, where nothing of the machine's settings counts.
+    #[cfg(feature = "dns")]
+    pub(crate) fn is_simulated(&self) -> bool {
+        #[cfg(feature = "sim")]
+        return self.host.is_some();
+        #[cfg(not(feature = "sim"))]
+        false
     }
 
     /// Looks names up, and gives each result to `deliver`.

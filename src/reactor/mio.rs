@@ -20,6 +20,9 @@ const WAKE: mio::Token = mio::Token(usize::MAX);
 const SIGNAL: mio::Token = mio::Token(usize::MAX - 1);
 /// The bit that tells attempts from connections, in a word of any width.
 const ATTEMPT: usize = 1 << (usize::BITS - 2);
+/// The same for sockets to name servers.
+#[cfg(feature = "dns")]
+const NAME: usize = 1 << (usize::BITS - 3);
 
 impl MioReactor {
     pub(super) fn new() -> io::Result<Self> {
@@ -80,6 +83,8 @@ fn encode(token: Token) -> mio::Token {
     match token {
         Token::Conn(slot) => mio::Token(slot),
         Token::Attempt(slot) => mio::Token(slot | ATTEMPT),
+        #[cfg(feature = "dns")]
+        Token::Name(slot) => mio::Token(slot | NAME),
         #[cfg(feature = "signals")]
         Token::Signal => SIGNAL,
     }
@@ -92,6 +97,8 @@ fn decode(token: mio::Token) -> Option<Token> {
         #[cfg(feature = "signals")]
         SIGNAL => Some(Token::Signal),
         mio::Token(word) if word & ATTEMPT != 0 => Some(Token::Attempt(word & !ATTEMPT)),
+        #[cfg(feature = "dns")]
+        mio::Token(word) if word & NAME != 0 => Some(Token::Name(word & !NAME)),
         mio::Token(word) => Some(Token::Conn(word)),
     }
 }

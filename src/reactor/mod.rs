@@ -21,11 +21,14 @@ pub use self::inbox::Waker;
 pub(crate) use self::inbox::{Command, Inbox};
 use self::mio::MioReactor;
 
-/// What a readiness event names: a slot of the connection table, an attempt to connect, or the signal pipe.
+/// What a readiness event names: a slot of the connection table, an attempt to connect, a socket to a name server, or the
+/// signal pipe.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Token {
     Conn(usize),
     Attempt(usize),
+    #[cfg(feature = "dns")]
+    Name(usize),
     #[cfg(feature = "signals")]
     Signal,
 }

@@ -2,11 +2,12 @@
 
 use super::Moment;
 
-/// Whose deadline it is: a slot of the connection table, or of the timer table.
+/// Whose deadline it is: a slot of the connection table, or of the timer table, or all that is being looked up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Owner {
     Conn(usize),
     Timer(usize),
+    Names,
 }
 
 /// Deadlines in the order in which they fall due; equal ones in the order in which they were set.
@@ -167,12 +168,18 @@ fn is_earlier(a: u32, b: u32) -> bool {
 fn encode(owner: Owner) -> u32 {
     match owner {
         Owner::Conn(slot) => slot as u32,
-        Owner::Timer(slot) => slot as u32 | TIMER,
+        // The first place among the timers is nobody's.
+        Owner::Timer(slot) => (slot as u32 + 1) | TIMER,
+        Owner::Names => TIMER,
     }
 }
 
 fn decode(code: u32) -> Owner {
-    if code & TIMER == 0 { Owner::Conn(code as usize) } else { Owner::Timer((code & !TIMER) as usize) }
+    match (code & TIMER, code & !TIMER) {
+        (0, slot) => Owner::Conn(slot as usize),
+        (_, 0) => Owner::Names,
+        (_, slot) => Owner::Timer(slot as usize - 1),
+    }
 }
 
 fn split(code: u32) -> (usize, usize) {
@@ -225,7 +232,11 @@ mod tests {
         let mut model: Vec<(u64, u64, usize)> = Vec::new();
         for step in 0..20_000u64 {
             let slot = next(300) as usize;
-            let owner = if slot.is_multiple_of(2) { Owner::Conn(slot) } else { Owner::Timer(slot) };
+            let owner = match slot {
+                299 => Owner::Names,
+                slot if slot.is_multiple_of(2) => Owner::Conn(slot),
+                slot => Owner::Timer(slot),
+            };
             match next(4) {
                 0 | 1 => {
                     let when = next(1000);
@@ -246,6 +257,7 @@ mod tests {
                     }
                     let got = deadlines.pop_due(at(now), deadlines.mark()).map(|owner| match owner {
                         Owner::Conn(slot) | Owner::Timer(slot) => slot,
+                        Owner::Names => 299,
                     });
                     assert_eq!(got, expected, "step {step}");
                 }

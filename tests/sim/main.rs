@@ -8,10 +8,14 @@
 mod client;
 mod connect;
 mod deadlines;
+#[cfg(feature = "dns")]
+mod dns;
 mod found;
 mod harness;
 mod http;
 mod life;
+#[cfg(feature = "mqtt")]
+mod mqtt_client;
 mod partition;
 mod raw;
 #[cfg(feature = "sntp")]

@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use serde_json::json;
+
 use crate::procfs::cpu_time;
 
 /// Where to, and how many requests.
@@ -42,11 +44,12 @@ impl Begun {
         Ok(Self { at: Instant::now(), cpu_nanos: cpu_time(&[std::process::id()])?.as_nanos() })
     }
 
-    /// Prints CPU nanoseconds, user and system, and wall-clock nanoseconds for each request.
+    /// Prints a line of JSON: microseconds of CPU time, user and system, and of the day for each request.
     pub fn report(&self, requests: u64) -> io::Result<()> {
         let cpu = cpu_time(&[std::process::id()])?.as_nanos() - self.cpu_nanos;
         let wall = self.at.elapsed().as_nanos();
-        println!("{} {}", cpu / u128::from(requests), wall / u128::from(requests));
+        let each = |nanos: u128| (nanos / u128::from(requests)) as f64 / 1e3;
+        println!("{}", json!({ "client_cpu_us_per_req": each(cpu), "wall_us_per_req": each(wall) }));
         Ok(())
     }
 }

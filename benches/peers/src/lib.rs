@@ -9,11 +9,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub mod client;
 pub mod histogram;
 pub mod procfs;
+pub mod runs;
 
 /// The body that every server answers with at `/`.
 pub const BODY: &str = "Hello, World!";
 
-/// The data of the event that the servers of sse.sh send.
+/// The data of the event that the servers of the row `sse1000` send.
 pub const EVENT: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 /// How often they do.

@@ -322,6 +322,9 @@ fn parse_duration(text: &str) -> Result<Duration, Problem> {
         return Ok(Duration::from_secs(seconds));
     }
     let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(bad());
+    }
     while !rest.is_empty() {
         let (digits, tail) = number_and_unit(rest);
         let letters = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
@@ -410,8 +413,10 @@ mod tests {
             ("18446744073709551615d", None),
         ];
         for (input, expected) in table {
+            let expected = expected.map(Duration::from_millis);
             let got = text(input).duration(Duration::ZERO..=Duration::MAX).ok();
-            assert_eq!(got, expected.map(Duration::from_millis), "{input:?}");
+            assert_eq!(got, expected, "{input:?}");
+            assert_eq!(parse_duration(input).ok(), expected, "{input:?} in a file");
         }
     }
 

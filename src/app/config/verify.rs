@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::Output;
-use super::loader::{Loaded, Problems, one_line};
+use super::loader::{Loaded, Origin, Problems, one_line};
 use crate::app::folders;
 use crate::app::redirect;
 use crate::net::{Target, Url};
@@ -83,12 +83,15 @@ impl Loaded {
     fn verify_limits(&self, tell: &mut impl FnMut(&str, usize, String)) {
         let limits = &self.config.limits;
         let order = [
-            ("limits.write_high", limits.write_low > limits.write_high, "less than limits.write_low"),
-            ("limits.write_max", limits.write_high > limits.write_max, "less than limits.write_high"),
+            ("limits.write_low", "limits.write_high", limits.write_low > limits.write_high),
+            ("limits.write_high", "limits.write_max", limits.write_high > limits.write_max),
         ];
-        for (path, is_wrong, what) in order {
-            if is_wrong {
-                tell(path, 0, format!("it is {what}"));
+        for (low, high, is_wrong) in order {
+            // The one that somebody has set is the one to look at.
+            match self.origin(high) {
+                _ if !is_wrong => {}
+                None | Some(Origin::Default) => tell(low, 0, format!("it is more than {high}")),
+                Some(_) => tell(high, 0, format!("it is less than {low}")),
             }
         }
     }
@@ -222,6 +225,11 @@ mod tests {
                 "marks",
                 "limits.write_high = 1\nlimits.write_max = '64 KiB'",
                 &["v.toml:1: limits.write_high: it is less than limits.write_low"],
+            ),
+            (
+                "a mark above one that nobody set",
+                "limits.write_low = '128 KiB'",
+                &["v.toml:1: limits.write_low: it is more than limits.write_high"],
             ),
             ("a log that is a folder", "log.access_to = '/'", &["v.toml:1: log.access_to: / is a folder"]),
             (

@@ -1,15 +1,18 @@
 //! Names and several addresses, with a lookup of the test's own: `tests/loop_connect.rs` has what needs none.
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
 use super::*;
+use crate::manager::resolver::Resolver;
 use crate::manager::{Ctx, Manager};
+use crate::net;
 use crate::options::Limits;
+use crate::reactor::Command;
 use crate::time::ManualClock;
 
 /// No test waits longer for anything.
@@ -37,7 +40,8 @@ fn look_up_with<S>(
 ) {
     let send = manager.core.inbox.sender();
     let deliver = Arc::new(move |ticket, result| send(Command::Resolved { ticket, result }));
-    manager.core.names.resolver = Some(net::Names::with_lookup(Arc::new(lookup), deliver));
+    manager.core.names.chosen = Some(Resolver::System);
+    manager.core.names.system = Some(net::Names::with_lookup(Arc::new(lookup), deliver));
 }
 
 /// A manager for which every name has these addresses.
@@ -193,7 +197,7 @@ fn a_lookup_that_hangs_ends_at_its_deadline_or_at_that_of_the_connection() {
     let seconds = Duration::from_secs;
     // (name, its deadline, that of the connection, what is told, after)
     let table = [
-        ("the lookup's", seconds(2), seconds(5), "the name has no address: no answer in time", seconds(2)),
+        ("the lookup's", seconds(2), seconds(5), "its name could not be looked up: no answer in time", seconds(2)),
         ("the connection's", seconds(5), seconds(2), "timed out: connecting", seconds(2)),
     ];
     for (name, lookup, connection, reason, after) in table {

@@ -35,6 +35,8 @@ pub(crate) struct ClientConn {
     asked: Asked,
     upload: Upload,
     bits: Bits,
+    /// Bytes that the connection sends before those of the request under way.
+    sent_before: u64,
     /// Interim responses to the request under way.
     interims: usize,
     /// How the body comes, where the handler has chosen.
@@ -93,6 +95,7 @@ impl ClientConn {
             asked,
             upload: Upload::Done,
             bits: Bits { keep_alive: true, ..Bits::default() },
+            sent_before: 0,
             interims: 0,
             choice: None,
             body: None,
@@ -129,6 +132,8 @@ impl Conn {
         match &mut self.proto {
             Proto::Client(client) => Some(client),
             Proto::Raw | Proto::Http(_) => None,
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => None,
             #[cfg(feature = "sntp")]
             Proto::Sntp(_) => None,
         }
@@ -163,6 +168,7 @@ impl<S> Core<S> {
             }
             let takes_input = conn.takes_input();
             let limits = head_limits(&conn.limits);
+            let sent = conn.bytes_out;
             let Some(client) = conn.client() else { return bytes.len() };
             if used == bytes.len() && !client.has_body_end() {
                 return used;
@@ -174,6 +180,11 @@ impl<S> Core<S> {
             match client.phase {
                 Phase::Idle | Phase::Over => {
                     self.bad_response(key, &"bytes that nobody asked for");
+                    return bytes.len();
+                }
+                // RFC 9112 §9.2: the request is still here.
+                Phase::Head if sent <= client.sent_before => {
+                    self.bad_response(key, &"it came before it was asked for");
                     return bytes.len();
                 }
                 Phase::Body => used += self.take_response_body(state, key, &bytes[used..]),

@@ -134,14 +134,16 @@ impl EventHub {
     /// `Last-Event-ID` header, if it has one.
     ///
     /// Begins the reply as [`Net::start_events`] does, or goes on with one that was begun with [`Net::start`], for headers
-    /// of your own. The stream ends when the client leaves, at [`Net::finish`], or when the manager stops.
+    /// of your own. Who subscribes twice gets each event once. The stream ends when the client leaves, at [`Net::finish`], or when the manager stops.
     pub fn subscribe<S>(
         &mut self,
         net: &mut Net<'_, S>,
         to: impl Into<ReplyId>,
         last_event_id: Option<&str>,
     ) -> Subscribed {
-        let to = match net.core.join(to.into()) {
+        let to = to.into();
+        let is_begun = net.core.is_streaming(to);
+        let to = match net.core.join(to) {
             Ok(to) => to,
             Err(sent) => return Subscribed::Not(sent),
         };
@@ -149,7 +151,10 @@ impl EventHub {
             self.clients.retain(|client| net.core.is_streaming(*client));
             self.sweep_at = SWEEP_MIN.max(2 * self.clients.len());
         }
-        self.clients.push(to);
+        // Only a stream that was begun before can be here already.
+        if !is_begun || !self.clients.contains(&to) {
+            self.clients.push(to);
+        }
         let Some(id) = last_event_id else { return Subscribed::New };
         let known = id.parse().ok().filter(|id| (self.from..=self.last).contains(id));
         let first = self.kept.partition_point(|(id, _)| known.is_some_and(|seen| *id <= seen));

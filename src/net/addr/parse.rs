@@ -175,11 +175,16 @@ fn interface(ip: Ipv6Addr, name: &str) -> std::result::Result<u32, Reason> {
     if !ip.is_unicast_link_local() && !is_multicast_link_local {
         return Err("only a link-local address (fe80::) belongs to a network interface".into());
     }
-    let scope = (format!("{ip}%{name}"), 0).to_socket_addrs().ok().and_then(|mut found| match found.next() {
-        Some(SocketAddr::V6(addr)) => Some(addr.scope_id()),
-        Some(SocketAddr::V4(_)) | None => None,
-    });
-    scope.filter(|scope| *scope != 0).ok_or_else(|| "this system has no such network interface".into())
+    interface_number(name).ok_or_else(|| "this system has no such network interface".into())
+}
+
+/// What the system calls the network interface of this name.
+pub(crate) fn interface_number(name: &str) -> Option<u32> {
+    let scope = match (format!("fe80::1%{name}"), 0).to_socket_addrs().ok()?.next()? {
+        SocketAddr::V6(addr) => addr.scope_id(),
+        SocketAddr::V4(_) => return None,
+    };
+    (scope != 0).then_some(scope)
 }
 
 /// Percent-decodes (RFC 3986 §2.1).

@@ -273,6 +273,18 @@ impl<'a> Properties<'a> {
         })
     }
 
+    /// The section's bytes and what is in there, for who keeps them elsewhere.
+    #[cfg(feature = "broker")]
+    pub(crate) fn parts(&self) -> (&'a [u8], u64) {
+        (self.raw, self.present)
+    }
+
+    /// What [`parts`](Self::parts) has taken apart.
+    #[cfg(feature = "broker")]
+    pub(crate) fn from_parts(raw: &'a [u8], present: u64) -> Self {
+        Self { raw, present }
+    }
+
     /// The section's bytes, without their length.
     #[inline]
     pub(super) fn raw(&self) -> &'a [u8] {

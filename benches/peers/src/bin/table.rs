@@ -32,12 +32,14 @@ struct Row {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Steady,
+    Events,
+    Client,
     Idle,
     Burst,
 }
 
 /// In the order of the columns; the names are those of http.sh.
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 11] = [
     Row { name: "keepalive64", title: "keep-alive, 64", kind: Kind::Steady, base: FLOOR },
     Row { name: "keepalive512", title: "keep-alive, 512", kind: Kind::Steady, base: FLOOR },
     Row { name: "pipeline16", title: "pipeline of 16, 64", kind: Kind::Steady, base: FLOOR },
@@ -45,9 +47,22 @@ const ROWS: [Row; 9] = [
     Row { name: "static1k", title: "file of 1 KB, 64", kind: Kind::Steady, base: "nginx" },
     Row { name: "static100k", title: "file of 100 KB, 64", kind: Kind::Steady, base: "nginx" },
     Row { name: "static10m", title: "file of 10 MB, 16", kind: Kind::Steady, base: "nginx" },
+    Row { name: "sse1000", title: "event to 1,000 clients, each", kind: Kind::Events, base: FLOOR },
+    Row { name: "client", title: "as a client", kind: Kind::Client, base: "hyper" },
     Row { name: "idle", title: "idle", kind: Kind::Idle, base: FLOOR },
     Row { name: "burst128", title: "burst of 128", kind: Kind::Burst, base: FLOOR },
 ];
+
+impl Kind {
+    /// The figure that is compared: processor time for one of what the row is about.
+    fn figure(self) -> &'static str {
+        match self {
+            Self::Steady | Self::Idle | Self::Burst => "server_cpu_us_per_req",
+            Self::Events => "server_cpu_us_per_event",
+            Self::Client => "client_cpu_us_per_req",
+        }
+    }
+}
 
 /// The server that the others are compared with where nothing else is said.
 const FLOOR: &str = "floor";
@@ -84,13 +99,13 @@ impl Runs {
     }
 
     /// The median of the ratio to the row's base within a round: what disturbs a round disturbs both sides of it.
-    fn ratio(&self, server: &str, row: &str, figure: &str) -> Option<f64> {
-        let base = ROWS.iter().find(|known| known.name == row)?.base;
+    fn ratio(&self, server: &str, row: &Row) -> Option<f64> {
+        let figure = row.kind.figure();
         let ratio = |line: &Value| {
-            let floor = self.of(base, row).find(|other| other["round"] == line["round"])?;
+            let floor = self.of(row.base, row.name).find(|other| other["round"] == line["round"])?;
             Some(line["result"][figure].as_f64()? / floor["result"][figure].as_f64()?)
         };
-        median(self.of(server, row).filter_map(ratio).collect())
+        median(self.of(server, row.name).filter_map(ratio).collect())
     }
 
     fn measured(&self, kind: Kind) -> impl Iterator<Item = &'static Row> {
@@ -100,16 +115,19 @@ impl Runs {
 
     fn markdown(&self) -> String {
         let steady: Vec<&Row> = self.measured(Kind::Steady).collect();
+        let costs: Vec<&Row> =
+            [Kind::Steady, Kind::Events, Kind::Client].into_iter().flat_map(|kind| self.measured(kind)).collect();
         let idle: Vec<&Row> = self.measured(Kind::Idle).collect();
         let burst: Vec<&Row> = self.measured(Kind::Burst).collect();
 
-        let mut titles: Vec<String> = steady.iter().map(|row| format!("{}: us", row.title)).collect();
+        let mut titles: Vec<String> = costs.iter().map(|row| format!("{}: us", row.title)).collect();
         titles.extend(idle.iter().flat_map(|_| ["idle: bytes/connection".into(), "idle: wakeups/s".into()]));
         titles.extend(burst.iter().map(|row| format!("{}: accepts/s", row.title)));
-        let mut text =
-            String::from("Server CPU per request in microseconds (ratio to the floor; for files, to nginx):\n\n");
+        let mut text = String::from(
+            "CPU per request in microseconds (ratio to the floor; for files, to nginx; of clients, to hyper):\n\n",
+        );
         text += &self.table(&titles, |server| {
-            let mut cells: Vec<String> = steady.iter().map(|row| self.cpu_cell(server, row.name)).collect();
+            let mut cells: Vec<String> = costs.iter().map(|row| self.cpu_cell(server, row)).collect();
             for row in &idle {
                 cells.push(cell(self.median(server, row.name, "bytes_per_conn"), |bytes| format!("{bytes:.0}")));
                 cells.push(cell(self.median(server, row.name, "wakeups_per_s"), |rate| format!("{rate:.1}")));
@@ -133,9 +151,9 @@ impl Runs {
         text
     }
 
-    fn cpu_cell(&self, server: &str, row: &str) -> String {
-        let cpu = self.median(server, row, CPU);
-        match self.ratio(server, row, CPU) {
+    fn cpu_cell(&self, server: &str, row: &Row) -> String {
+        let cpu = self.median(server, row.name, row.kind.figure());
+        match self.ratio(server, row) {
             Some(ratio) => cell(cpu, |us| format!("{us:.2} ({ratio:.2})")),
             None => cell(cpu, |us| format!("{us:.2}")),
         }
@@ -188,7 +206,7 @@ impl Runs {
                     .keys()
                     .filter_map(|figure| Some((figure.clone(), self.median(server, row.name, figure)?.into())))
                     .collect();
-                if let Some(ratio) = self.ratio(server, row.name, CPU) {
+                if let Some(ratio) = self.ratio(server, row) {
                     figures.insert(format!("ratio_to_{}", row.base), ratio.into());
                 }
                 rows.insert(row.name.into(), figures.into());
@@ -201,8 +219,6 @@ impl Runs {
 
 /// What the rest of the system may take of a core: timers and the kernel's own threads.
 const QUIET: f64 = 0.05;
-
-const CPU: &str = "server_cpu_us_per_req";
 
 fn median(mut figures: Vec<f64>) -> Option<f64> {
     figures.sort_by(f64::total_cmp);
@@ -230,7 +246,7 @@ mod tests {
     use super::*;
 
     fn line(round: u64, server: &str, cpu: f64) -> String {
-        let result = json!({ CPU: cpu, "req_per_s": 1e5, "p99_us": 500.0, "client_cpu_share": 0.5, "errors": 0 });
+        let result = json!({ "server_cpu_us_per_req": cpu, "req_per_s": 1e5, "p99_us": 500.0, "client_cpu_share": 0.5, "errors": 0 });
         json!({ "round": round, "server": server, "row": "keepalive64", "result": result }).to_string() + "\n"
     }
 
@@ -254,10 +270,26 @@ mod tests {
         let text: String =
             rounds.map(|(round, floor, peer)| line(round, "peer", peer) + &line(round, FLOOR, floor)).concat();
         let runs = Runs::parse(&text).expect("lines");
-        assert_eq!(runs.ratio("peer", "keepalive64", CPU), Some(2.0));
+        assert_eq!(runs.ratio("peer", &ROWS[0]), Some(2.0));
         assert_eq!(runs.servers, [FLOOR, "peer"]);
         assert!(runs.markdown().contains("| peer | 8.00 (2.00) |"), "{}", runs.markdown());
         assert_eq!(runs.summary()["medians"]["peer"]["keepalive64"]["ratio_to_floor"], 2.0);
+    }
+
+    #[test]
+    fn events_and_clients_have_figures_of_their_own() {
+        let of = |server: &str, row: &str, figure: &str, us: f64| {
+            json!({ "round": 1, "server": server, "row": row, "result": { figure: us } }).to_string() + "\n"
+        };
+        let text = [
+            of(FLOOR, "sse1000", "server_cpu_us_per_event", 5.0),
+            of("ours", "sse1000", "server_cpu_us_per_event", 6.0),
+            of("ours", "client", "client_cpu_us_per_req", 4.0),
+            of("hyper", "client", "client_cpu_us_per_req", 8.0),
+        ];
+        let text = Runs::parse(&text.concat()).expect("lines").markdown();
+        assert!(text.contains("| ours | 6.00 (1.20) | 4.00 (0.50) |"), "{text}");
+        assert!(text.contains("| floor | 5.00 (1.00) | - |"), "{text}");
     }
 
     #[test]

@@ -98,6 +98,7 @@ impl<S> Core<S> {
             return Ok(());
         }
         let holds = request.expects();
+        let sent_before = self.will_have_sent(key);
         let mut encoded = Ok(RequestBody::None);
         let sent = self.queue(key, |output| {
             encoded = encode_request(output.tail(), request, &to);
@@ -114,12 +115,17 @@ impl<S> Core<S> {
             return Err(gone());
         }
         let held = if holds { whole_body(request) } else { Bytes::new() };
-        self.begin_request(key, What::of(request, body), held);
+        self.begin_request(key, What::of(request, body), held, sent_before);
         Ok(())
     }
 
+    /// Bytes that the connection has sent when its output is gone.
+    fn will_have_sent(&self, key: Key) -> u64 {
+        self.conns.get(key).map_or(0, |conn| conn.bytes_out + conn.queued() as u64)
+    }
+
     /// A request's head is queued, and its body too unless the server is to be asked first.
-    fn begin_request(&mut self, key: Key, what: What, held: Bytes) {
+    fn begin_request(&mut self, key: Key, what: What, held: Bytes, sent_before: u64) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         // Each request has its own time for what it waits for.
         if matches!(conn.io, Io::Stream(_)) {
@@ -130,6 +136,7 @@ impl<S> Core<S> {
         client.phase = Phase::Head;
         client.asked = what.asked;
         client.upload = what.upload;
+        client.sent_before = sent_before;
         client.interims = 0;
         client.bits.keep_alive = true;
         client.bits.ours = what.close;
@@ -142,7 +149,9 @@ impl<S> Core<S> {
 
     /// Where the way leads through a tunnel: asks for that before anything else.
     pub(crate) fn ask_for_tunnel(&mut self, key: Key) {
+        let sent_before = self.will_have_sent(key);
         let Some(client) = self.client_mut(key) else { return };
+        client.sent_before = sent_before;
         let origin = Rc::clone(&client.origin);
         if let Some(request) = origin.tunnel() {
             self.send(key, request.as_bytes());
@@ -154,12 +163,13 @@ impl<S> Core<S> {
         let Some(client) = self.client_mut(key).filter(|client| client.phase == Phase::Idle) else { return };
         let Some(Pending { head, body, what }) = client.queue.pop_front() else { return };
         let mut held = Bytes::new();
+        let sent_before = self.will_have_sent(key);
         let sent = self.queue(key, |output| {
             output.push(&head);
             if what.expects { held = body } else { output.push_shared(body) }
         });
         if sent.is_queued() {
-            self.begin_request(key, what, held);
+            self.begin_request(key, what, held, sent_before);
         }
     }
 

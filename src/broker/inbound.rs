@@ -1,0 +1,184 @@
+//! PUBLISH and PUBREL: what clients publish.
+
+use crate::id::ConnId;
+use crate::proto::mqtt::{Ack, Packet, PacketId, PropertyId, Publish, QoS, ReasonCode, Version};
+use crate::time::Moment;
+
+use super::access::{Client, Denied, PublishQuestion};
+use super::connect::{Asked, SYS_RULE, is_sys};
+use super::core::{Core, Flow, Sink, UnsafeAck};
+use super::events::Action;
+use super::message::Publication;
+use super::session::Inbound;
+use super::store::{Change, Ticket};
+
+impl Core {
+    pub(super) fn publish(&mut self, conn: ConnId, publish: &Publish<'_>, now: Moment, sink: &mut dyn Sink) -> Flow {
+        let Some((who, version)) = self.session_of(conn) else { return Flow::Next };
+        // MQTT-3.3.4-6
+        if publish.properties.has(PropertyId::SubscriptionIdentifier) {
+            return self.breach(conn, ReasonCode::ProtocolError, now, sink);
+        }
+        let Some(alias) = publish.properties.topic_alias() else {
+            return self.publish_to(conn, who, version, publish, publish.topic, now, sink);
+        };
+        // MQTT-3.3.2-9
+        if alias.get() > self.bounds.topic_alias_max {
+            return self.breach(conn, ReasonCode::TopicAliasInvalid, now, sink);
+        }
+        let Some(session) = self.sessions.get_mut(who) else { return Flow::Next };
+        let aliases = &mut session.inbound().aliases;
+        let at = usize::from(alias.get()) - 1;
+        if aliases.len() <= at {
+            aliases.resize(at + 1, None);
+        }
+        let Some(known) = aliases.get_mut(at) else { return Flow::Next };
+        if !publish.topic.is_empty() && known.as_deref() != Some(publish.topic) {
+            *known = Some(publish.topic.into());
+        }
+        match known.clone() {
+            Some(topic) => self.publish_to(conn, who, version, publish, &topic, now, sink),
+            // Section 3.3.2.3.4: an alias that stands for nothing yet.
+            None => self.breach(conn, ReasonCode::ProtocolError, now, sink),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // A message and where it comes from.
+    fn publish_to(
+        &mut self,
+        conn: ConnId,
+        who: u32,
+        version: Version,
+        publish: &Publish<'_>,
+        topic: &str,
+        now: Moment,
+        sink: &mut dyn Sink,
+    ) -> Flow {
+        let Some(session) = self.sessions.get(who) else { return Flow::Next };
+        if let Some(id) = publish.id {
+            let received = session.inbound.as_ref().is_some_and(|inbound| inbound.has_received(id));
+            if publish.qos == QoS::ExactlyOnce && received {
+                // MQTT-4.3.3-10: not a new message, whatever its DUP flag says.
+                self.ack(conn, version, Packet::PubRec(Ack::new(id)), sink);
+                return Flow::Next;
+            }
+            // MQTT-3.3.4-7, MQTT-3.3.4-9
+            if version.is_5() && session.receiving() >= usize::from(self.bounds.inflight_max.max(1)) {
+                return self.breach(conn, ReasonCode::ReceiveMaximumExceeded, now, sink);
+            }
+        }
+        let question = PublishQuestion::new(topic, publish.qos, publish.retain);
+        let (id, username) = (std::rc::Rc::clone(&session.id), session.username.clone());
+        let asked = if topic.starts_with('$') && is_sys(topic) {
+            Asked::Denied(Denied::not_authorized(SYS_RULE))
+        } else {
+            let username = username.as_deref();
+            self.ask(conn, sink, |access, token| access.publish(&Client::new(token, &id, username), &question))
+        };
+        let reason = match asked {
+            Asked::Allowed => {
+                let mut space = std::mem::take(&mut self.properties);
+                let publication = Publication::of(publish, topic, &mut space, now);
+                self.ticket = None;
+                let routed = self.route(Some(who), &publication, now, sink);
+                self.properties = space;
+                match routed.receivers {
+                    _ if routed.is_refused => ReasonCode::QuotaExceeded,
+                    // Section 3.4.2.1
+                    0 => ReasonCode::NoMatchingSubscribers,
+                    _ => ReasonCode::Success,
+                }
+            }
+            Asked::Later => return Flow::Wait,
+            Asked::Denied(denied) => {
+                self.denied(&id, username.as_deref(), Action::Publish, topic, &denied);
+                self.ticket = None;
+                denied.reason
+            }
+        };
+        if let Some(id) = publish.id {
+            self.acknowledge(conn, who, version, publish.qos, id, reason, sink);
+        }
+        Flow::Next
+    }
+
+    /// PUBACK or PUBREC: once what the message has caused is safe.
+    #[allow(clippy::too_many_arguments)] // What the answer is made of.
+    fn acknowledge(
+        &mut self,
+        conn: ConnId,
+        who: u32,
+        version: Version,
+        qos: QoS,
+        id: PacketId,
+        reason: ReasonCode,
+        sink: &mut dyn Sink,
+    ) {
+        let Some(session) = self.sessions.get_mut(who) else { return };
+        let is_persistent = session.is_persistent();
+        // MQTT-4.3.2-4; before 5.0 every answer is a success, and the message is not sent again.
+        let ack = Ack { reason: if version.is_5() { reason } else { ReasonCode::Success }, ..Ack::new(id) };
+        let packet = match qos {
+            QoS::ExactlyOnce => {
+                // MQTT-4.3.3-9: a refusal ends the exchange.
+                if !ack.reason.is_error() {
+                    session.inbound().receive(id.get());
+                    if is_persistent {
+                        let client = std::rc::Rc::clone(&session.id);
+                        self.record(&Change::Received { client: &client, id });
+                    }
+                }
+                Packet::PubRec(ack)
+            }
+            _ => Packet::PubAck(ack),
+        };
+        match self.ticket.take() {
+            None => self.ack(conn, version, packet, sink),
+            Some(ticket) => self.wait_for_store(conn, who, version, packet, ticket),
+        }
+    }
+
+    fn wait_for_store(&mut self, conn: ConnId, who: u32, version: Version, packet: Packet<'_>, ticket: Ticket) {
+        let mut bytes = Vec::new();
+        if crate::proto::mqtt::encode(&packet, version, &mut bytes).is_err() {
+            return;
+        }
+        if let (Packet::PubAck(_), Some(session)) = (&packet, self.sessions.get_mut(who)) {
+            session.inbound().waiting += 1;
+        }
+        self.unsafe_acks.push_back(UnsafeAck { ticket, conn, packet: bytes });
+    }
+
+    /// The store has come so far: the acknowledgements that waited for that go out.
+    pub(super) fn stored(&mut self, until: Ticket, sink: &mut dyn Sink) {
+        while self.unsafe_acks.front().is_some_and(|ack| ack.ticket <= until) {
+            let Some(ack) = self.unsafe_acks.pop_front() else { return };
+            let Some((who, _)) = self.session_of(ack.conn) else { continue };
+            if ack.packet.first() == Some(&0x40)
+                && let Some(inbound) = self.sessions.get_mut(who).and_then(|session| session.inbound.as_mut())
+            {
+                inbound.waiting = inbound.waiting.saturating_sub(1);
+            }
+            self.send(ack.conn, &ack.packet, sink);
+        }
+    }
+
+    /// PUBREL: PUBCOMP follows in any case (MQTT-4.3.3-11).
+    pub(super) fn pub_rel(&mut self, conn: ConnId, ack: &Ack<'_>, sink: &mut dyn Sink) -> Flow {
+        let Some((who, version)) = self.session_of(conn) else { return Flow::Next };
+        let Some(session) = self.sessions.get_mut(who) else { return Flow::Next };
+        let known = session.inbound.as_mut().is_some_and(|inbound| inbound.release(ack.id.get()));
+        if known && session.is_persistent() {
+            let _ = self.store.record(&Change::Released { client: &session.id, id: ack.id });
+        }
+        let reason = if known || !version.is_5() { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        self.ack(conn, version, Packet::PubComp(Ack { reason, ..Ack::new(ack.id) }), sink);
+        Flow::Next
+    }
+}
+
+impl Inbound {
+    fn has_received(&self, id: PacketId) -> bool {
+        self.received.binary_search(&id.get()).is_ok()
+    }
+}

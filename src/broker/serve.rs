@@ -1,0 +1,317 @@
+//! A broker on a manager's connections: the only part that sees the loop.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event as Happened, Sent};
+use crate::id::{ConnId, TimerId};
+use crate::manager::{Ctx, Net};
+use crate::net::{Scheme, Url};
+use crate::options::{Limits, ListenOptions};
+use crate::proto::mqtt::{Filter, Publish, QoS, ReasonCode, TopicError};
+use crate::time::Moment;
+
+use super::access::{Access, AccessToken, Answer};
+use super::admin::ClientInfo;
+use super::core::{Core, Sink};
+use super::events::Stats;
+use super::local::{Inbox, Received};
+use super::message::{Message, Publication};
+use super::options::{OnEvent, Options};
+use super::store::Ticket;
+
+/// An MQTT broker on the connections of a [`Manager`](crate::Manager).
+///
+/// A handle: clones are the same broker. It belongs to the manager that it listens on first, and to its thread. Nothing that is done
+/// through it runs a handler; callbacks run when the event that caused them has been dealt with.
+///
+/// ```
+/// use vansire::broker::{Broker, Options};
+/// use vansire::mqtt::{Publish, QoS};
+/// use vansire::Manager;
+///
+/// let mut manager = Manager::new(())?;
+/// let broker = Broker::new(Options::new());
+/// let listener = broker.listen(&mut manager.net(), "mqtt://127.0.0.1:0")?;
+/// println!("listening on {}", manager.net().local_addr(listener).unwrap());
+///
+/// // The program takes part without a connection.
+/// let inbox = broker.subscribe("plant/+/temp", QoS::AtMostOnce, 100)?;
+/// broker.publish(&mut manager.net(), &Publish::new("plant/7/temp", b"21.5"))?;
+/// assert_eq!(inbox.next().unwrap().payload(), b"21.5");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Broker {
+    shared: Rc<Shared>,
+}
+
+struct Shared {
+    core: RefCell<Core>,
+    on_event: RefCell<Option<OnEvent>>,
+    /// The timer for what is due next, and when it fires.
+    timer: Cell<Option<TimerId>>,
+    armed: Cell<Moment>,
+    packet_max: usize,
+}
+
+/// The broker's output goes to connections.
+impl<S> Sink for Net<'_, S> {
+    fn write(&mut self, to: ConnId, bytes: &[u8]) -> Sent {
+        self.send(to, bytes)
+    }
+
+    fn write_shared(&mut self, to: ConnId, bytes: Bytes) -> Sent {
+        self.send_shared(to, bytes)
+    }
+
+    fn close(&mut self, conn: ConnId) {
+        self.drain(conn);
+    }
+
+    fn pause(&mut self, conn: ConnId) {
+        self.pause_read(conn);
+    }
+
+    fn resume(&mut self, conn: ConnId) {
+        self.resume_read(conn);
+    }
+}
+
+impl Broker {
+    /// A broker that nobody can reach yet.
+    pub fn new(options: Options) -> Self {
+        let packet_max = options.bounds.packet_max as usize;
+        let (core, on_event) = Core::new(options);
+        Self {
+            shared: Rc::new(Shared {
+                core: RefCell::new(core),
+                on_event: RefCell::new(on_event),
+                timer: Cell::new(None),
+                armed: Cell::new(Moment::NEVER),
+                packet_max,
+            }),
+        }
+    }
+
+    /// Listens on a URL: `mqtt://127.0.0.1:1883`, `mqtt+unix:/run/mqtt.sock`. All versions of MQTT are served on it, told apart by
+    /// connection. Can be called for several.
+    ///
+    /// Port 0 takes a free port, which [`Net::local_addr`] tells. Errors name the URL: a scheme that is none of MQTT's, TLS and
+    /// WebSocket, which this version has not, an address in use. `Limits::read_max` is raised to the longest packet.
+    pub fn listen<S>(&self, net: &mut Net<'_, S>, options: impl Into<ListenOptions>) -> Result<ConnId> {
+        let mut options = options.into();
+        let url = Url::parse(options.url.as_str())?;
+        match url.scheme() {
+            // The broker reads the bytes itself.
+            Scheme::Mqtt => options = options.raw(true),
+            // The manager knows why not.
+            Scheme::Mqtts | Scheme::MqttWs | Scheme::MqttWss => {}
+            _ => {
+                let what = format!("cannot listen on {url}: a broker takes mqtt:// and mqtt+unix:");
+                return Err(Error::new(Kind::BadUrl, what));
+            }
+        }
+        let limits = options.limits.unwrap_or(*net.core.limits);
+        options.limits = Some(Limits { read_max: limits.read_max.max(self.shared.packet_max), ..limits });
+        let broker = self.clone();
+        net.listen(options, move |cx: &mut Ctx<'_, S>, event: Happened<'_>| broker.handle(cx, event))
+    }
+
+    /// Serves a connection that was not accepted by one of its listeners, as from [`Net::adopt`]: its handler has to pass every event
+    /// to [`handle`](Self::handle).
+    pub fn serve<S>(&self, net: &mut Net<'_, S>, conn: ConnId) {
+        let (now, remote) = (net.core.now, net.remote_addr(conn));
+        self.shared.core.borrow_mut().handle_accepted(conn, remote, None, now);
+        self.settle(net);
+    }
+
+    /// Deals with an event of a connection: what the handler of [`listen`](Self::listen) does.
+    ///
+    /// For connections that another listener accepted, with a handler of your own: give it every event from `Accepted` on, and
+    /// let its `Limits::read_max` admit the longest packet.
+    pub fn handle<S>(&self, cx: &mut Ctx<'_, S>, event: Happened<'_>) {
+        let now = cx.net.core.now;
+        match event {
+            Happened::Data(data) => {
+                let mut core = self.shared.core.borrow_mut();
+                let used = core.handle_input(cx.conn, data.bytes(), now, &mut cx.net);
+                data.consume(used);
+            }
+            Happened::Accepted { listener } => {
+                let remote = cx.remote_addr();
+                self.shared.core.borrow_mut().handle_accepted(cx.conn, remote, Some(listener), now);
+            }
+            Happened::Drained => self.shared.core.borrow_mut().handle_drained(cx.conn, now, &mut cx.net),
+            Happened::Closed(_) => self.shared.core.borrow_mut().handle_closed(cx.conn, now, &mut cx.net),
+            _ => return,
+        }
+        self.settle(&mut cx.net);
+    }
+
+    /// Publishes a message of the program: to all who have subscribed, and to be retained if it says so. Its packet identifier and
+    /// its DUP flag mean nothing.
+    ///
+    /// Says how many subscribers it is for, shared subscriptions counted as one. Fails if the topic is not one. Topics below `$` are
+    /// allowed.
+    pub fn publish<S>(&self, net: &mut Net<'_, S>, publish: &Publish<'_>) -> std::result::Result<usize, TopicError> {
+        crate::proto::mqtt::topic::check_topic(publish.topic)?;
+        let now = net.core.now;
+        let receivers = {
+            let core = &mut *self.shared.core.borrow_mut();
+            let mut space = std::mem::take(&mut core.properties);
+            let publication = Publication::of(publish, publish.topic, &mut space, now);
+            let routed = core.route(None, &publication, now, net);
+            core.properties = space;
+            core.ticket = None;
+            routed.receivers
+        };
+        self.settle(net);
+        Ok(receivers)
+    }
+
+    /// Subscribes for the program: messages wait in the [`Inbox`], at most `max` of them; more are dropped, and counted there. What is
+    /// retained comes first.
+    ///
+    /// Fails if the filter is not one, or is shared.
+    pub fn subscribe(&self, filter: &str, qos: QoS, max: usize) -> std::result::Result<Inbox, TopicError> {
+        Filter::parse(filter)?;
+        let mut core = self.shared.core.borrow_mut();
+        core.tidy_locals();
+        core.subscribe_inbox(filter, qos, max).map(|(_, inbox)| inbox)
+    }
+
+    /// Calls back with each message that a filter matches, for as long as the broker lives; what is retained comes first, with the
+    /// next event.
+    ///
+    /// The callback runs after the broker has dealt with what has come, so it may use the broker.
+    pub fn on_message(
+        &self,
+        filter: &str,
+        qos: QoS,
+        f: impl FnMut(&Received) + 'static,
+    ) -> std::result::Result<(), TopicError> {
+        Filter::parse(filter)?;
+        self.shared.core.borrow_mut().subscribe_callback(filter, qos, Rc::new(RefCell::new(f))).map(drop)
+    }
+
+    /// Answers a question to which access control said [`Answer::Later`]. False: its client has gone.
+    pub fn answer<S>(&self, net: &mut Net<'_, S>, token: AccessToken, answer: Answer) -> bool {
+        self.shared.core.borrow_mut().answer(token, answer, net)
+    }
+
+    /// Replaces access control. Clients that are connected stay so, and are asked about anew.
+    pub fn set_access(&self, access: impl Access + 'static) {
+        self.shared.core.borrow_mut().set_access(Box::new(access));
+    }
+
+    /// The store has come so far: what clients are to be told after that is sent.
+    pub fn stored<S>(&self, net: &mut Net<'_, S>, until: Ticket) {
+        self.shared.core.borrow_mut().stored(until, net);
+    }
+
+    /// Ends a client's connection, with this reason; its session stays for as long as it is to. False: it is not connected.
+    pub fn kick<S>(&self, net: &mut Net<'_, S>, client: &str, reason: ReasonCode) -> bool {
+        let now = net.core.now;
+        let is_there = self.shared.core.borrow_mut().kick(client, reason, now, net);
+        self.settle(net);
+        is_there
+    }
+
+    /// All clients that have a session, connected or not, in no order. Costs their number.
+    pub fn clients<S>(&self, net: &Net<'_, S>) -> Vec<ClientInfo> {
+        self.shared.core.borrow().clients(net.core.now)
+    }
+
+    /// One of them.
+    pub fn client<S>(&self, net: &Net<'_, S>, id: &str) -> Option<ClientInfo> {
+        self.shared.core.borrow().client(id, net.core.now)
+    }
+
+    /// Shows each subscription of clients: the client identifier and the filter. The broker cannot be used meanwhile.
+    pub fn subscriptions(&self, found: impl FnMut(&str, &str)) {
+        self.shared.core.borrow().subscriptions(found);
+    }
+
+    /// Retained messages that a filter matches, in the order of their topics: at most `max`, those after a topic. Fails if the
+    /// filter is not one.
+    pub fn retained(
+        &self,
+        filter: &str,
+        after: Option<&str>,
+        max: usize,
+    ) -> std::result::Result<Vec<Rc<Message>>, TopicError> {
+        self.shared.core.borrow().retained_page(filter, after, max)
+    }
+
+    /// Drops the retained message of a topic without telling subscribers. False: it has none.
+    pub fn clear_retained(&self, topic: &str) -> bool {
+        self.shared.core.borrow_mut().clear_retained(topic)
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        self.shared.core.borrow().stats()
+    }
+
+    /// What is left to be done once the broker is no longer borrowed: callbacks, events, the timer.
+    fn settle<S>(&self, net: &mut Net<'_, S>) {
+        loop {
+            let Some((who, received)) = self.shared.core.borrow_mut().locals.calls.pop_front() else { break };
+            let callback = self.shared.core.borrow().locals.callback(who);
+            // One that is running gets what it has caused itself next time.
+            let Some(callback) = callback else { continue };
+            let Ok(mut callback) = callback.try_borrow_mut() else {
+                self.shared.core.borrow_mut().locals.calls.push_front((who, received));
+                break;
+            };
+            callback(&received);
+        }
+        self.tell_events();
+        let due = self.shared.core.borrow().next_due();
+        if due < self.shared.armed.get() {
+            self.arm(net, due);
+        }
+    }
+
+    fn tell_events(&self) {
+        if self.shared.core.borrow().events.is_empty() {
+            return;
+        }
+        let events = std::mem::take(&mut self.shared.core.borrow_mut().events);
+        if let Ok(mut on_event) = self.shared.on_event.try_borrow_mut()
+            && let Some(on_event) = on_event.as_mut()
+        {
+            events.iter().for_each(on_event);
+        }
+    }
+
+    fn arm<S>(&self, net: &mut Net<'_, S>, due: Moment) {
+        if let Some(timer) = self.shared.timer.take() {
+            net.cancel(timer);
+        }
+        self.shared.armed.set(due);
+        if due == Moment::NEVER {
+            return;
+        }
+        let broker = self.clone();
+        let timer = net.timer_after(due.since(net.core.now), move |cx| {
+            broker.shared.timer.set(None);
+            broker.shared.armed.set(Moment::NEVER);
+            let now = cx.net.core.now;
+            broker.shared.core.borrow_mut().handle_timeout(now, &mut cx.net);
+            broker.settle(&mut cx.net);
+        });
+        self.shared.timer.set(Some(timer));
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

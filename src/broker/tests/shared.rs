@@ -1,0 +1,77 @@
+//! Shared subscriptions (section 4.8.2).
+
+use super::*;
+
+fn payloads(heard: &[String]) -> Vec<&str> {
+    heard.iter().map(|text| text.split(' ').nth(1).unwrap_or_default()).collect()
+}
+
+#[test]
+fn a_group_gets_each_message_once_in_turn() {
+    let mut world = World::open();
+    let (one, two, alone, from) = (world.v5("one"), world.v3("two"), world.v3("alone"), world.v3("from"));
+    for conn in [one, two] {
+        assert_eq!(world.subscribe(conn, "$share/g/t/+", 1), "suback #999 GrantedQoS1");
+    }
+    world.subscribe(alone, "t/#", 0);
+    for n in 0..4 {
+        world.publish(from, "t/x", &n.to_string(), 0);
+    }
+    assert_eq!(payloads(&world.heard(one)), ["0", "2"]);
+    assert_eq!(payloads(&world.heard(two)), ["1", "3"]);
+    assert_eq!(payloads(&world.heard(alone)), ["0", "1", "2", "3"]);
+    assert_eq!(world.core.stats().shared_subscriptions, 2);
+    world.cut(one);
+    for n in 4..6 {
+        world.publish(from, "t/x", &n.to_string(), 0);
+    }
+    assert_eq!(payloads(&world.heard(two)), ["4", "5"]);
+}
+
+#[test]
+fn those_who_are_offline_or_full_are_passed_over() {
+    let mut world = World::new(Options::new().inflight_max(1));
+    let (busy, free, away) = (world.v5("busy"), world.v5("free"), world.lasting(Version::Mqtt5, "away"));
+    let from = world.v3("from");
+    for conn in [busy, away, free] {
+        world.subscribe(conn, "$share/g/t", 1);
+    }
+    world.cut(away);
+    world.publish(from, "t", "0", 1);
+    assert_eq!(payloads(&world.heard(busy)), ["0"]);
+    for n in 1..4 {
+        world.publish(from, "t", &n.to_string(), 1);
+        if n < 3 {
+            world.pub_ack(free, n);
+        }
+    }
+    assert_eq!(payloads(&world.heard(free)), ["1", "2", "3"]);
+    // Nobody is free now, but two have a queue, and are connected.
+    world.publish(from, "t", "4", 1);
+    world.pub_ack(busy, 1);
+    assert_eq!(payloads(&world.heard(busy)), ["4"]);
+    world.cut(busy);
+    world.cut(free);
+    // One is left, and it is away: the message waits for it.
+    world.publish(from, "t", "5", 1);
+    let (_, heard) = world.join(Connect { clean_start: false, ..Connect::new(Version::Mqtt5, "away") });
+    assert_eq!(heard.last().map(String::as_str), Some("t 3 q1 #1"), "what `free` did not acknowledge: {heard:?}");
+}
+
+#[test]
+fn what_a_member_did_not_acknowledge_goes_to_another_when_its_session_ends() {
+    for (qos, expected) in [(1, vec!["t x q1 #1"]), (2, vec![])] {
+        let mut world = World::open();
+        let (one, two, from) = (world.v5("one"), world.v5("two"), world.v5("from"));
+        for conn in [one, two] {
+            world.subscribe(conn, "$share/g/t", 2);
+        }
+        world.publish(from, "t", "x", qos);
+        assert_eq!(world.heard(one).len(), 1);
+        world.cut(one);
+        // MQTT-4.8.2-5: at QoS 2 only what was never sent.
+        assert_eq!(world.heard(two), expected, "QoS {qos}");
+        world.cut(two);
+        assert_eq!(world.core.stats().subscriptions, 0);
+    }
+}
