@@ -45,6 +45,9 @@ pub(crate) enum Kind {
     Stopped,
     /// A value that would break the protocol on the wire.
     BadValue,
+    /// A closure of the user's panicked.
+    #[cfg(feature = "async")]
+    Panicked,
     /// A file that cannot be understood.
     BadFile,
     /// The build or the system cannot do it.
@@ -130,6 +133,12 @@ impl Error {
     /// A value would break the protocol on the wire (CR, LF or NUL in a header), so nothing was sent.
     pub fn is_bad_value(&self) -> bool {
         self.kind() == Kind::BadValue
+    }
+
+    /// A closure that was sent to the loop panicked there; the loop goes on.
+    #[cfg(feature = "async")]
+    pub fn is_panicked(&self) -> bool {
+        self.kind() == Kind::Panicked
     }
 
     /// A file cannot be understood: the message begins with its name and the line.

@@ -18,6 +18,16 @@ impl Key {
     pub(crate) fn generation(self) -> u32 {
         self.generation.get()
     }
+
+    /// The key in one word, which is never zero.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.index) << 32 | u64::from(self.generation.get())
+    }
+
+    /// The key of [`to_bits`](Self::to_bits). None for zero.
+    pub(crate) fn from_bits(bits: u64) -> Option<Self> {
+        Some(Self { index: (bits >> 32) as u32, generation: NonZeroU32::new(bits as u32)? })
+    }
 }
 
 impl fmt::Display for Key {

@@ -24,6 +24,8 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+#[cfg(feature = "async")]
+pub mod aio;
 #[cfg(feature = "app")]
 #[doc(hidden)]
 pub mod app;
@@ -77,14 +79,18 @@ pub mod mqtt {
     pub use crate::proto::mqtt::*;
 }
 
+#[cfg(feature = "async")]
+pub use aio::AsyncManager;
 pub use error::{Error, Result};
 pub use event::{CloseReason, Data, Deadline, Event, Sent};
 pub use id::{ConnId, ConnMap, TimerId};
 #[cfg(feature = "dns")]
 pub use manager::DnsOptions;
+#[cfg(feature = "async")]
+pub use manager::LoopCtx;
 pub use manager::{
-    Builder, ConnInfo, ConnKind, ConnState, Ctx, Handler, HandlerPanic, LookupCtx, LookupId, Manager, Net, Resolver,
-    Stats, TimerCtx, Turn,
+    Builder, ConnInfo, ConnKind, ConnState, Ctx, Handler, HandlerPanic, LookupCtx, LookupId, Manager, Net, Observer,
+    Resolver, Running, Stats, TimerCtx, Turn,
 };
 pub use net::{Address, Url};
 pub use options::{ConnectOptions, Limits, ListenOptions};

@@ -24,6 +24,7 @@ use super::names::Names;
 use super::net::Net;
 use super::stats::Stats;
 use super::timers::{BoxTick, TimerEntry};
+use super::watch::Watched;
 
 pub(crate) type TurnHook<S> = Box<dyn FnMut(&mut S, &mut Net<'_, S>)>;
 pub(crate) type PanicHook<S> = Box<dyn FnMut(&mut S, &HandlerPanic<'_>)>;
@@ -40,6 +41,11 @@ pub(crate) struct Core<S> {
     pub(crate) deadlines: Deadlines,
     pub(crate) on_turn: Option<TurnHook<S>>,
     pub(crate) on_panic: Option<PanicHook<S>>,
+    /// The manager as the jobs of other threads know it. None where nobody sends any.
+    #[cfg(feature = "async")]
+    pub(crate) as_any: Option<super::visit::AsAny<S>>,
+    /// Tells others which handler runs.
+    pub(crate) watch: Option<Box<Watched>>,
 
     pub(crate) reactor: Reactor,
     pub(crate) sockets: Sockets,
@@ -294,6 +300,9 @@ impl<S> Core<S> {
         match io {
             Io::Stream(_) | Io::Udp(_) | Io::None => {}
             Io::Listener(listening) => {
+                if let Some(watch) = &self.watch {
+                    watch.listens_no_more(key);
+                }
                 if let Maker::Factory(factory) = listening.handlers {
                     self.release_handler(factory);
                 }

@@ -4,6 +4,8 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::Result;
+#[cfg(feature = "async")]
+use crate::error::{Error, Kind};
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key, TimerId};
 use crate::trace::trace_event;
@@ -15,6 +17,8 @@ use super::handlers::{BoxHandler, HandlerRef, Stored};
 use super::names::{BoxFound, LookupCtx};
 use super::net::Net;
 use super::timers::BoxTick;
+#[cfg(feature = "async")]
+use super::visit::LoopCtx;
 
 /// A handler that panicked, as the error hook is told of it.
 #[derive(Debug)]
@@ -24,7 +28,7 @@ pub struct HandlerPanic<'a> {
     /// Its timer, which goes on ticking if it repeats.
     pub timer: Option<TimerId>,
     /// The event that it was told of ([`Event::name`]), or "timer", "lookup", "turn", "factory",
-    /// "drop".
+    /// "drop", "with".
     pub event: &'static str,
     /// What it panicked with.
     pub payload: &'a (dyn Any + Send),
@@ -82,9 +86,7 @@ fn run_handler<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<'_>)
     let name = event.name();
     let now = core.instant();
     let id = ConnId(key);
-    let result = catch_unwind(AssertUnwindSafe(|| {
-        f(&mut Ctx { state, net: Net { core }, conn: id, now }, event);
-    }));
+    let result = guarded(core, Some(key), name, |core| f(&mut Ctx { state, net: Net { core }, conn: id, now }, event));
     if let Some(released) = core.handlers.put_back(handler, Stored::Handler(f)) {
         drop_user(state, core, Some(released));
     }
@@ -94,10 +96,46 @@ fn run_handler<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<'_>)
     }
 }
 
+/// Runs user code, lets the watch know of it, and catches its panic.
+#[inline]
+fn guarded<S, R>(
+    core: &mut Core<S>,
+    conn: Option<Key>,
+    name: &'static str,
+    run: impl FnOnce(&mut Core<S>) -> R,
+) -> std::thread::Result<R> {
+    if let Some(watch) = &mut core.watch {
+        let listener = conn.and_then(|key| core.conns.get(key)?.listener).map(|id| id.0).or(conn);
+        watch.enter(conn, listener, name, core.instant);
+    }
+    let result = catch_unwind(AssertUnwindSafe(|| run(core)));
+    if let Some(watch) = &mut core.watch {
+        watch.leave();
+    }
+    result
+}
+
+/// Runs a closure that another thread sent.
+#[cfg(feature = "async")]
+pub(crate) fn visit<S, R>(
+    state: &mut S,
+    core: &mut Core<S>,
+    f: impl FnOnce(&mut LoopCtx<'_, S>) -> R,
+) -> crate::error::Result<R> {
+    let now = core.instant();
+    let result = guarded(core, None, "with", |core| f(&mut LoopCtx { state, net: Net { core }, now }));
+    result.map_err(|payload| {
+        let panic = HandlerPanic { conn: None, timer: None, event: "with", payload: &*payload };
+        let error = Error::new(Kind::Panicked, format!("the closure panicked: {}", panic.message()));
+        report(state, core, panic);
+        error
+    })
+}
+
 /// Runs a timer's callback.
 pub(crate) fn tick<S>(state: &mut S, core: &mut Core<S>, timer: TimerId, f: &mut BoxTick<S>) {
     let now = core.instant();
-    let result = catch_unwind(AssertUnwindSafe(|| f(&mut TimerCtx { state, net: Net { core }, timer, now })));
+    let result = guarded(core, None, "timer", |core| f(&mut TimerCtx { state, net: Net { core }, timer, now }));
     if let Err(payload) = result {
         report(state, core, HandlerPanic { conn: None, timer: Some(timer), event: "timer", payload: &*payload });
     }
@@ -106,7 +144,7 @@ pub(crate) fn tick<S>(state: &mut S, core: &mut Core<S>, timer: TimerId, f: &mut
 /// Tells a callback what came of a lookup.
 pub(crate) fn found<S, T>(state: &mut S, core: &mut Core<S>, f: BoxFound<S, T>, result: Result<T>) {
     let now = core.instant();
-    let called = catch_unwind(AssertUnwindSafe(|| f(&mut LookupCtx { state, net: Net { core }, now }, result)));
+    let called = guarded(core, None, "lookup", |core| f(&mut LookupCtx { state, net: Net { core }, now }, result));
     if let Err(payload) = called {
         report(state, core, HandlerPanic { conn: None, timer: None, event: "lookup", payload: &*payload });
     }
@@ -115,7 +153,7 @@ pub(crate) fn found<S, T>(state: &mut S, core: &mut Core<S>, f: BoxFound<S, T>, 
 /// Runs the hook that is called once in each turn.
 pub(crate) fn turn<S>(state: &mut S, core: &mut Core<S>) {
     let Some(mut hook) = core.on_turn.take() else { return };
-    let result = catch_unwind(AssertUnwindSafe(|| hook(state, &mut Net { core })));
+    let result = guarded(core, None, "turn", |core| hook(state, &mut Net { core }));
     core.on_turn.get_or_insert(hook);
     if let Err(payload) = result {
         report(state, core, HandlerPanic { conn: None, timer: None, event: "turn", payload: &*payload });
@@ -125,7 +163,7 @@ pub(crate) fn turn<S>(state: &mut S, core: &mut Core<S>) {
 /// Has a listener's factory make a handler for a connection.
 pub(crate) fn make<S>(state: &mut S, core: &mut Core<S>, listener: Key, factory: HandlerRef) -> Option<BoxHandler<S>> {
     let Some(Stored::Factory(mut f)) = core.handlers.take(factory) else { return None };
-    let result = catch_unwind(AssertUnwindSafe(&mut f));
+    let result = guarded(core, Some(listener), "factory", |_| f());
     let released = core.handlers.put_back(factory, Stored::Factory(f));
     drop_user(state, core, released);
     match result {
@@ -141,7 +179,7 @@ pub(crate) fn make<S>(state: &mut S, core: &mut Core<S>, listener: Key, factory:
 /// Drops a value of the user's.
 pub(crate) fn drop_user<S, T>(state: &mut S, core: &mut Core<S>, value: Option<T>) {
     let Some(value) = value else { return };
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+    if let Err(payload) = guarded(core, None, "drop", |_| drop(value)) {
         report(state, core, HandlerPanic { conn: None, timer: None, event: "drop", payload: &*payload });
     }
 }

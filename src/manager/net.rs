@@ -200,6 +200,13 @@ impl<S> Net<'_, S> {
         self.core.close(id.0, CloseReason::Failed(why.into().into_boxed_str()));
     }
 
+    /// Closes a connection whose events are not taken.
+    #[cfg(feature = "async")]
+    pub(crate) fn end_slow(&mut self, id: ConnId) {
+        self.core.stats.slow_consumers += 1;
+        self.core.close(id.0, CloseReason::SlowConsumer);
+    }
+
     /// Replaces a connection's handler. Of a listener: the handler of what it accepts from now on. False when it is closed.
     pub fn set_handler(&mut self, id: ConnId, handler: impl Handler<S> + 'static) -> bool {
         let handler = self.core.handlers.add(Box::new(handler));
@@ -361,7 +368,11 @@ impl<S> Core<S> {
         let mut conn = Conn::new(io, proto, handler, limits, now);
         conn.flags.set(established);
         conn.remote = conn.peer_addr();
+        let is_listener = matches!(conn.io, Io::Listener(_));
         let key = self.insert(conn);
+        if let (true, Some(watch)) = (is_listener, &self.watch) {
+            watch.listens(key, options.url.as_str());
+        }
         if let Err(e) = self.register(key, Watch::Read) {
             self.discard(key);
             return Err(Error::io(format!("cannot watch {}", options.url.as_str()), e));

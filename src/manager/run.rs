@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::event::CloseReason;
 
 use super::Manager;
-use super::conn::{Io, Proto};
+use super::conn::{Flags, Io, Proto};
 use super::core::{Core, Stop};
 
 impl<S> Manager<S> {
@@ -30,14 +30,20 @@ impl<S> Manager<S> {
     /// Shuts down: stops accepting, lets requests in progress finish and output drain, at most this long, then closes
     /// what is left. Asked to stop once more meanwhile, it closes at once.
     pub fn shutdown(&mut self, within: Duration) -> Result<()> {
+        self.shut_down(within).map(drop)
+    }
+
+    /// As [`shutdown`](Self::shutdown), and tells how the connections ended.
+    pub(crate) fn shut_down(&mut self, within: Duration) -> Result<Stopped> {
         if self.core.stop == Stop::Closed {
-            return Ok(());
+            return Ok(Stopped::default());
         }
         if self.core.stop == Stop::Running {
             self.core.stop = Stop::Asked;
         }
         let until = self.core.clock.now().after(within);
         self.core.begin_stop();
+        let before = self.core.carrying();
         while self.core.stop == Stop::Asked && self.core.conns.len() > 0 {
             let left = until.since(self.core.clock.now());
             if left.is_zero() {
@@ -50,12 +56,26 @@ impl<S> Manager<S> {
                 break;
             }
         }
+        let aborted = self.core.carrying();
         self.close();
-        Ok(())
+        Ok(Stopped { drained: before.saturating_sub(aborted), aborted })
     }
 }
 
+/// How the connections ended that had something to finish when the stop began.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(not(feature = "async"), allow(dead_code))]
+pub(crate) struct Stopped {
+    pub(crate) drained: usize,
+    pub(crate) aborted: usize,
+}
+
 impl<S> Core<S> {
+    /// How many connections are not about to close.
+    fn carrying(&self) -> usize {
+        self.conns.iter().filter(|(_, conn)| !conn.flags.has(Flags::CLOSING)).count()
+    }
+
     /// Closes the listeners, ends what is idle, and has the rest end with what it is doing.
     fn begin_stop(&mut self) {
         for key in self.conns.iter().map(|(key, _)| key).collect::<Vec<_>>() {

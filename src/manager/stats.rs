@@ -80,6 +80,8 @@ pub struct Stats {
     pub wakeups: u64,
     /// Wakeups whose connection, or whose manager, was closed before their turn came.
     pub wakeups_missed: u64,
+    /// Turns that found mail from other threads, who made about as many system calls to wake the loop.
+    pub mail_turns: u64,
     /// Names that were not looked up because too many were already, or because they are none.
     pub lookups_refused: u64,
     /// Queries sent to name servers.

@@ -1,22 +1,38 @@
 //! What other threads tell the loop: a queue, a flag and a wake.
 
+#[cfg(feature = "async")]
+use std::any::Any;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::{fmt, io};
 
 use crate::error::{Error, Kind, Result};
 use crate::id::{ConnId, Key, TimerId};
 
+use super::mailbox::Mailbox;
+
 /// A message to the loop.
-#[derive(Debug)]
 pub(crate) enum Command {
-    Wakeup { id: ConnId, bytes: Box<[u8]> },
-    Resolved { ticket: u64, result: io::Result<Vec<SocketAddr>> },
+    Wakeup {
+        id: ConnId,
+        bytes: Box<[u8]>,
+    },
+    Resolved {
+        ticket: u64,
+        result: io::Result<Vec<SocketAddr>>,
+    },
     CancelTimer(TimerId),
     Stop,
+    #[cfg(feature = "async")]
+    Close(ConnId),
+    #[cfg(feature = "async")]
+    Run(Job),
 }
+
+/// Something to be done with the manager, whose type only the job knows: the queue is the same for all.
+#[cfg(feature = "async")]
+pub(crate) type Job = Box<dyn FnOnce(&mut dyn Any) + Send>;
 
 /// Wakes a manager from any thread: with bytes for one connection, or to stop.
 ///
@@ -50,9 +66,7 @@ pub(crate) struct Inbox {
 }
 
 struct Shared {
-    queue: Mutex<Queue>,
-    /// Set by the first producer after a drain, who alone makes the system call.
-    woken: AtomicBool,
+    mail: Mailbox<Queue>,
     waker: Option<mio::Waker>,
     bytes_max: usize,
 }
@@ -76,24 +90,24 @@ impl Waker {
     /// [`is_limit_reached`](Error::is_limit_reached) (the queue holds `Limits::wakeup_bytes_max` bytes already: try
     /// later), [`is_stopped`](Error::is_stopped).
     pub fn wakeup(&self, id: ConnId, bytes: &[u8]) -> Result<()> {
-        let mut queue = self.shared.lock();
-        queue.check_running()?;
-        if queue.live.get(id.0.index()) != Some(&id.0.generation()) {
-            return Err(Error::new(Kind::Gone, format!("cannot wake connection {id}: it is closed")));
-        }
-        // An empty wakeup takes room as well, or a flood of them would have no bound.
-        let cost = bytes.len() + COMMAND_COST;
-        if cost > self.shared.bytes_max.saturating_sub(queue.bytes) {
-            let max = self.shared.bytes_max;
-            return Err(Error::new(
-                Kind::LimitReached,
-                format!("cannot wake connection {id}: {} bytes wait already, of at most {max}", queue.bytes),
-            ));
-        }
-        queue.bytes += cost;
-        queue.commands.push_back(Command::Wakeup { id, bytes: bytes.into() });
-        drop(queue);
-        self.shared.wake()
+        self.shared.put(|queue| {
+            queue.check_running()?;
+            if queue.live.get(id.0.index()) != Some(&id.0.generation()) {
+                return Err(Error::new(Kind::Gone, format!("cannot wake connection {id}: it is closed")));
+            }
+            // An empty wakeup takes room as well, or a flood of them would have no bound.
+            let cost = bytes.len() + COMMAND_COST;
+            if cost > self.shared.bytes_max.saturating_sub(queue.bytes) {
+                let max = self.shared.bytes_max;
+                return Err(Error::new(
+                    Kind::LimitReached,
+                    format!("cannot wake connection {id}: {} bytes wait already, of at most {max}", queue.bytes),
+                ));
+            }
+            queue.bytes += cost;
+            queue.commands.push_back(Command::Wakeup { id, bytes: bytes.into() });
+            Ok(())
+        })
     }
 
     /// Cancels a timer from any thread. It may fire once more if its turn has begun.
@@ -103,7 +117,20 @@ impl Waker {
 
     #[cfg(feature = "sim")]
     pub(crate) fn has_mail(&self) -> bool {
-        self.shared.woken.load(Ordering::Acquire)
+        self.shared.mail.has_mail()
+    }
+
+    /// Queues a command, without a bound: whoever calls has one.
+    #[cfg(feature = "async")]
+    pub(crate) fn push(&self, command: Command) -> Result<()> {
+        self.shared.push(command)
+    }
+
+    /// Wakes the loop although it may have been woken already.
+    #[cfg(feature = "async")]
+    pub(crate) fn nudge(&self) {
+        // It is a second try: there is nothing more to do when it fails.
+        let _ = self.shared.wake();
     }
 
     /// Ends [`Manager::run`](crate::Manager::run) as a signal would: stop accepting, drain, close. A second call closes
@@ -121,7 +148,7 @@ impl fmt::Debug for Waker {
 
 impl Inbox {
     pub(crate) fn new(waker: Option<mio::Waker>, bytes_max: usize) -> Self {
-        let shared = Shared { queue: Mutex::default(), woken: AtomicBool::new(false), waker, bytes_max };
+        let shared = Shared { mail: Mailbox::new(Queue::default()), waker, bytes_max };
         Self { shared: Arc::new(shared) }
     }
 
@@ -139,22 +166,19 @@ impl Inbox {
     }
 
     pub(crate) fn has_mail(&self) -> bool {
-        self.shared.woken.load(Ordering::Acquire)
+        self.shared.mail.has_mail()
     }
 
     /// Swaps what is queued with `into`, which must be empty.
     pub(crate) fn drain(&self, into: &mut VecDeque<Command>) {
-        // The flag falls before the queue is looked at: whoever pushes after that wakes again. The other order would
-        // lose the wake of a push between the two.
-        if self.shared.woken.swap(false, Ordering::AcqRel) {
-            let mut queue = self.shared.lock();
+        self.shared.mail.take(|queue| {
             std::mem::swap(&mut queue.commands, into);
             queue.bytes = 0;
-        }
+        });
     }
 
     pub(crate) fn opened(&self, key: Key) {
-        let mut queue = self.shared.lock();
+        let mut queue = self.shared.mail.lock();
         if key.index() >= queue.live.len() {
             queue.live.resize(key.index() + 1, 0);
         }
@@ -162,18 +186,17 @@ impl Inbox {
     }
 
     pub(crate) fn closed(&self, key: Key) {
-        if let Some(generation) = self.shared.lock().live.get_mut(key.index()) {
+        if let Some(generation) = self.shared.mail.lock().live.get_mut(key.index()) {
             *generation = 0;
         }
     }
 
-    /// Takes no more commands, and forgets those that wait: says how many wakeups were among them.
-    pub(crate) fn stop(&self) -> u64 {
-        let mut queue = self.shared.lock();
+    /// Takes no more commands, and gives back those that wait: what is dropped with them may be the user's.
+    pub(crate) fn stop(&self) -> VecDeque<Command> {
+        let mut queue = self.shared.mail.lock();
         queue.stopped = true;
-        let commands = std::mem::take(&mut queue.commands);
         queue.live = Vec::new();
-        commands.iter().filter(|command| matches!(command, Command::Wakeup { .. })).count() as u64
+        std::mem::take(&mut queue.commands)
     }
 }
 
@@ -181,26 +204,23 @@ impl Inbox {
 const COMMAND_COST: usize = 64;
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing under this lock can panic half-way through a change.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn put(&self, change: impl FnOnce(&mut Queue) -> Result<()>) -> Result<()> {
+        self.mail.put(change, || self.wake())
     }
 
     fn push(&self, command: Command) -> Result<()> {
-        let mut queue = self.lock();
-        queue.check_running()?;
-        queue.commands.push_back(command);
-        drop(queue);
-        self.wake()
+        self.put(|queue| {
+            queue.check_running()?;
+            queue.commands.push_back(command);
+            Ok(())
+        })
     }
 
     fn wake(&self) -> Result<()> {
-        if !self.woken.swap(true, Ordering::AcqRel)
-            && let Some(waker) = &self.waker
-        {
-            return waker.wake().map_err(|e| Error::io("cannot wake the loop", e));
+        match &self.waker {
+            Some(waker) => waker.wake().map_err(|e| Error::io("cannot wake the loop", e)),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -2,13 +2,21 @@
 //! is told keeps the bit until the socket says `WouldBlock` (or a short read says the same).
 
 mod inbox;
+mod mailbox;
 mod mio;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
+/// What the mailbox is made of.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering};
+    pub(super) use std::sync::{Mutex, MutexGuard};
+}
 
 use std::io;
 use std::time::Duration;
 
+#[cfg(feature = "async")]
+pub(crate) use self::inbox::Job;
 pub use self::inbox::Waker;
 pub(crate) use self::inbox::{Command, Inbox};
 use self::mio::MioReactor;

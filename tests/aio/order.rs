@@ -1,0 +1,82 @@
+//! Commands: none is lost, each producer's keep their order, and a burst costs few wakes.
+
+use crate::support::{Blocker, block_on, counter, on_each_runtime};
+
+/// Ten million in a release build, where it takes seconds: .ci/run stress.
+fn commands() -> u64 {
+    let wanted = std::env::var("STRESS_COMMANDS").ok().and_then(|n| n.parse().ok());
+    wanted.unwrap_or(if cfg!(debug_assertions) { 100_000 } else { 1_000_000 })
+}
+
+#[test]
+fn eight_producers_lose_nothing_and_keep_their_order() {
+    const PRODUCERS: u64 = 8;
+    let each = commands() / PRODUCERS;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
+    runtime.block_on(async {
+        let manager = vansire::AsyncManager::builder(|| [0u64; PRODUCERS as usize]).start().await.unwrap();
+        let tasks: Vec<_> = (0..PRODUCERS as usize)
+            .map(|producer| {
+                let handle = manager.handle();
+                tokio::spawn(async move {
+                    for n in 0..each {
+                        let check = move |cx: &mut vansire::LoopCtx<'_, [u64; PRODUCERS as usize]>| {
+                            assert_eq!(cx.state[producer], n, "producer {producer}");
+                            cx.state[producer] += 1;
+                        };
+                        handle.submit(check).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(manager.with(|cx| *cx.state).await.unwrap(), [each; PRODUCERS as usize]);
+        assert_eq!(manager.stats().await.unwrap().handler_panics, 0);
+    });
+}
+
+#[test]
+fn a_burst_of_ten_thousand_costs_few_wakes() {
+    block_on(async {
+        let manager = counter().commands(20_000).start().await.unwrap();
+        let before = manager.stats().await.unwrap().mail_turns;
+        for _ in 0..10_000 {
+            manager.post(|cx| *cx.state += 1).unwrap();
+        }
+        // Also one that comes while the loop is busy: then the number is exact.
+        let (blocker, block) = Blocker::new();
+        manager.post(move |_| block()).unwrap();
+        blocker.wait_until_inside();
+        let (done, middle) = (manager.handle(), 10_000);
+        for _ in 0..middle {
+            done.post(|cx| *cx.state += 1).unwrap();
+        }
+        blocker.release();
+        assert_eq!(manager.with(|cx| *cx.state).await.unwrap(), 20_000);
+        let wakes = manager.stats().await.unwrap().mail_turns - before;
+        assert!(wakes < 100, "{wakes} wakes for two bursts of 10,000");
+    });
+}
+
+#[test]
+fn closures_wakeups_and_timers_of_one_caller_keep_their_order() {
+    on_each_runtime(|| async {
+        let manager = vansire::AsyncManager::builder(Vec::new).start().await.unwrap();
+        let listener = manager
+            .listen("tcp://127.0.0.1:0", |cx: &mut vansire::Ctx<'_, Vec<u8>>, ev: vansire::Event<'_>| {
+                if let vansire::Event::Wakeup(bytes) = ev {
+                    cx.state.extend(bytes);
+                }
+            })
+            .await
+            .unwrap();
+        for n in (0..100u8).step_by(2) {
+            manager.post(move |cx| cx.state.push(n)).unwrap();
+            listener.wakeup(&[n + 1]).unwrap();
+        }
+        let seen = manager.with(|cx| cx.state.clone()).await.unwrap();
+        assert_eq!(seen, (0..100).collect::<Vec<u8>>());
+    });
+}
