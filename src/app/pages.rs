@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::app::api::Mqtt;
 use crate::app::reach::Reach;
 use crate::manager::{ConnInfo, ConnKind, ConnState, Stats};
 use crate::net::Address;
@@ -53,6 +54,8 @@ pub struct Status {
     pub log_lines_dropped_total: u64,
     /// What is listened on.
     pub listeners: Vec<Listener>,
+    /// The MQTT broker.
+    pub mqtt: Mqtt,
     /// The event loop.
     #[serde(rename = "loop")]
     pub turns: Loop,
@@ -72,6 +75,8 @@ impl Listener {
     pub fn of(info: &ConnInfo) -> Option<Self> {
         let local = match (info.kind, &info.local) {
             (ConnKind::Listener, Some(local)) => local,
+            // A server of datagrams has no connections: its socket is who listens.
+            (ConnKind::Udp, Some(local)) if info.protocol == "sntp" => local,
             _ => return None,
         };
         let url = match local {
@@ -218,6 +223,7 @@ mod tests {
             bytes_out: 200,
             log_lines_dropped_total: 0,
             listeners: vec![Listener { url: "http://127.0.0.1:8080".into(), reach: "this machine only".into() }],
+            mqtt: Mqtt::default(),
             turns: Loop { turns_total: 9, accepted_total: 3, handler_panics_total: 1, ..Loop::default() },
         };
         assert_eq!(
@@ -226,6 +232,12 @@ mod tests {
                 r#"{"name":"vansire","version":"0.1.0","uptime_seconds":5,"pid":42,"connections":2,"requests_total":7,"#,
                 r#""bytes_in":100,"bytes_out":200,"log_lines_dropped_total":0,"#,
                 r#""listeners":[{"url":"http://127.0.0.1:8080","reach":"this machine only"}],"#,
+                r#""mqtt":{"clients":0,"clients_max":0,"sessions":0,"subscriptions":0,"retained":0,"retained_bytes":0,"#,
+                r#""queued":0,"queued_bytes":0,"connected_total":0,"refused_total":0,"denied_total":0,"#,
+                r#""protocol_errors_total":0,"packets_in_total":0,"packets_out_total":0,"messages_in_total":0,"#,
+                r#""messages_out_total":0,"wills_total":0,"sessions_expired_total":0,"retained_refused_total":0,"#,
+                r#""dropped_total":{"slow":0,"queue_full":0,"total_full":0,"too_large":0,"expired":0,"denied":0,"#,
+                r#""session_ended":0}},"#,
                 r#""loop":{"turns_total":9,"accepted_total":3,"accept_stalls_total":0,"requests_refused_total":0,"#,
                 r#""timeouts_total":0,"slow_consumers_total":0,"timers_fired_total":0,"handler_panics_total":1}}"#
             )
