@@ -1,7 +1,8 @@
 //! The server that the conformance scripts drive: `cargo run --release --example conformance -- --http 127.0.0.1:8080`.
 //!
-//! `--echo` answers every path with the body that came; `--mqtt ADDRESS` is an MQTT broker; `--sntp ADDRESS` tells the time.
-//! Prints `ready` when it listens, and before that, where port 0 was asked for, `http ADDRESS`, `mqtt ADDRESS`, `sntp ADDRESS`.
+//! `--echo` answers every path with the body that came. `--mqtt ADDRESS` is an MQTT broker, `--sntp ADDRESS` tells the time there.
+//! Prints `ready` when it listens, and before that, where port 0 was asked for, `http ADDRESS`, `mqtt ADDRESS` and
+//! `sntp ADDRESS`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -45,6 +45,8 @@ pub(crate) enum Kind {
     Stopped,
     /// A value that would break the protocol on the wire.
     BadValue,
+    /// A file that cannot be understood.
+    BadFile,
     /// The build or the system cannot do it.
     Unsupported,
     /// Any other failure of the system.
@@ -128,6 +130,11 @@ impl Error {
     /// A value would break the protocol on the wire (CR, LF or NUL in a header), so nothing was sent.
     pub fn is_bad_value(&self) -> bool {
         self.kind() == Kind::BadValue
+    }
+
+    /// A file cannot be understood: the message begins with its name and the line.
+    pub fn is_bad_file(&self) -> bool {
+        self.kind() == Kind::BadFile
     }
 
     /// This build, or this system, cannot do it.

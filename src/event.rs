@@ -6,10 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 
 use std::cell::Cell;
 
+#[cfg(feature = "mqtt")]
+use std::time::Duration;
+
 use crate::error::Error;
 use crate::id::ConnId;
 #[cfg(feature = "http")]
 use crate::proto::http;
+#[cfg(feature = "mqtt")]
+use crate::proto::mqtt;
 #[cfg(feature = "sntp")]
 use crate::proto::sntp;
 
@@ -66,6 +71,64 @@ pub enum Event<'a> {
     /// A whole response: everything that its framing promised has come.
     #[cfg(feature = "http")]
     HttpResponse(&'a http::ResponseView<'a>),
+    /// The server has taken this MQTT client in: it says whether it goes on with an earlier session. Told again after each
+    /// `MqttLost`.
+    #[cfg(feature = "mqtt")]
+    MqttOpened(&'a mqtt::ConnAck<'a>),
+    /// The server has not. The connection is lost.
+    #[cfg(feature = "mqtt")]
+    MqttRefused(&'a mqtt::ConnAck<'a>),
+    /// A message, its topic said in full, and at QoS 1 and 2 what to acknowledge: that is done when the handler has returned,
+    /// unless the client was made with `Acks::Manual`.
+    #[cfg(feature = "mqtt")]
+    MqttMessage(&'a mqtt::Publish<'a>, Option<mqtt::AckId>),
+    /// A message of QoS 1 or 2 has reached the server.
+    #[cfg(feature = "mqtt")]
+    MqttDelivered {
+        /// What [`Net::publish`](crate::Net::publish) returned.
+        token: mqtt::Token,
+        /// `Success`, or `NoMatchingSubscribers`.
+        reason: mqtt::ReasonCode,
+    },
+    /// What was published, or asked, has failed.
+    #[cfg(feature = "mqtt")]
+    MqttFailed {
+        /// What [`Net::publish`](crate::Net::publish), `subscribe` or `unsubscribe` returned.
+        token: mqtt::Token,
+        /// Why, and whether the server may have it all the same.
+        why: mqtt::Failure,
+    },
+    /// The server has answered a subscription: with a reason for each filter, in their order.
+    #[cfg(feature = "mqtt")]
+    MqttSubscribed {
+        /// What [`Net::subscribe`](crate::Net::subscribe) returned.
+        token: mqtt::Token,
+        /// The answer.
+        ack: &'a mqtt::SubAck<'a>,
+    },
+    /// The server has ended subscriptions: in 5.0 with a reason for each filter.
+    #[cfg(feature = "mqtt")]
+    MqttUnsubscribed {
+        /// What [`Net::unsubscribe`](crate::Net::unsubscribe) returned.
+        token: mqtt::Token,
+        /// The answer.
+        ack: &'a mqtt::UnsubAck<'a>,
+    },
+    /// A step of an enhanced authentication: answer it with [`Net::mqtt_auth`](crate::Net::mqtt_auth), or, if it is `Success`, do
+    /// not.
+    #[cfg(feature = "mqtt")]
+    MqttAuth(&'a mqtt::Auth<'a>),
+    /// The server has ended the connection, and says why. The connection is lost.
+    #[cfg(feature = "mqtt")]
+    MqttDisconnected(&'a mqtt::Disconnect<'a>),
+    /// The connection to the server is lost, or could not be made, and will be made again. What waits or is under way is kept.
+    #[cfg(feature = "mqtt")]
+    MqttLost {
+        /// Why.
+        reason: &'a CloseReason,
+        /// After which pause.
+        retry_in: Duration,
+    },
     /// A time server has answered ([`Net::sntp_connect`](crate::Net::sntp_connect)).
     #[cfg(feature = "sntp")]
     SntpTime(sntp::Sample),
@@ -97,6 +160,26 @@ impl Event<'_> {
             Event::HttpResponseHead(_) => "HttpResponseHead",
             #[cfg(feature = "http")]
             Event::HttpResponse(_) => "HttpResponse",
+            #[cfg(feature = "mqtt")]
+            Event::MqttOpened(_) => "MqttOpened",
+            #[cfg(feature = "mqtt")]
+            Event::MqttRefused(_) => "MqttRefused",
+            #[cfg(feature = "mqtt")]
+            Event::MqttMessage(..) => "MqttMessage",
+            #[cfg(feature = "mqtt")]
+            Event::MqttDelivered { .. } => "MqttDelivered",
+            #[cfg(feature = "mqtt")]
+            Event::MqttFailed { .. } => "MqttFailed",
+            #[cfg(feature = "mqtt")]
+            Event::MqttSubscribed { .. } => "MqttSubscribed",
+            #[cfg(feature = "mqtt")]
+            Event::MqttUnsubscribed { .. } => "MqttUnsubscribed",
+            #[cfg(feature = "mqtt")]
+            Event::MqttAuth(_) => "MqttAuth",
+            #[cfg(feature = "mqtt")]
+            Event::MqttDisconnected(_) => "MqttDisconnected",
+            #[cfg(feature = "mqtt")]
+            Event::MqttLost { .. } => "MqttLost",
             #[cfg(feature = "sntp")]
             Event::SntpTime(_) => "SntpTime",
             Event::Wakeup(_) => "Wakeup",
@@ -169,6 +252,9 @@ pub enum CloseReason {
         /// What was wrong.
         why: Box<str>,
     },
+    /// The MQTT server refused the client, or ended the connection, and said why.
+    #[cfg(feature = "mqtt")]
+    Mqtt(mqtt::ReasonCode),
     /// The peer broke the protocol's rules where it could not be told so any more.
     Protocol(Box<str>),
     /// A handler of this connection panicked.
@@ -189,6 +275,8 @@ impl fmt::Display for CloseReason {
             CloseReason::SlowConsumer => f.write_str("the peer reads too slowly"),
             CloseReason::ReadFull => f.write_str("too much input kept unread"),
             CloseReason::Refused { status, why } => write!(f, "refused with {status}: {why}"),
+            #[cfg(feature = "mqtt")]
+            CloseReason::Mqtt(reason) => write!(f, "ended by the server: {reason}"),
             CloseReason::Protocol(what) => write!(f, "protocol error: {what}"),
             CloseReason::HandlerPanicked => f.write_str("its handler panicked"),
             CloseReason::Stopped => f.write_str("the manager stopped"),
@@ -212,6 +300,12 @@ pub enum Deadline {
     Reply,
     /// The head of the response to a client's request.
     Response,
+    /// The MQTT server's answer to CONNECT.
+    #[cfg(feature = "mqtt")]
+    ConnAck,
+    /// Anything from the MQTT server after PINGREQ.
+    #[cfg(feature = "mqtt")]
+    Ping,
     /// The answer of a server that was asked over UDP, however often it was asked.
     Answer,
     /// Sending what was left after `drain`.
@@ -227,6 +321,10 @@ impl fmt::Display for Deadline {
             Deadline::Idle => "idle",
             Deadline::Reply => "waiting for a reply to be finished",
             Deadline::Response => "waiting for a response",
+            #[cfg(feature = "mqtt")]
+            Deadline::ConnAck => "waiting for CONNACK",
+            #[cfg(feature = "mqtt")]
+            Deadline::Ping => "waiting for PINGRESP",
             Deadline::Answer => "waiting for an answer",
             Deadline::Drain => "draining",
         })

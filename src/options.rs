@@ -391,6 +391,16 @@ limits! {
     continue_timeout: Duration = Duration::from_secs(1);
     /// HTTP requests of a client's connection that wait for the response before theirs; more are refused. Default: 32.
     requests_queued_max: usize = 32;
+    /// Bytes of an MQTT packet that comes in; a longer one is an error. At most 256 MiB. Default: 1 MiB.
+    mqtt_packet_max: usize = MIB;
+    /// MQTT messages of QoS 1 and 2 under way at once, in each direction of a connection (Receive Maximum). Default: 20.
+    mqtt_inflight_max: u16 = 20;
+    /// MQTT topic aliases, in each direction of a connection. Default: 10.
+    mqtt_aliases_max: u16 = 10;
+    /// Messages of an MQTT client that wait for a connection, or for room on it. Default: 1000.
+    mqtt_queued_max: usize = 1000;
+    /// Bytes of such messages. Default: 4 MiB.
+    mqtt_queued_bytes_max: usize = 4 * MIB;
     /// Interim (1xx) responses to one HTTP request; more are an error. Default: 16.
     interims_max: usize = 16;
 }
@@ -417,10 +427,12 @@ impl Limits {
             &mut self.head_max,
             &mut self.headers_max,
             &mut self.target_max,
+            &mut self.mqtt_packet_max,
             &mut self.sntp_addresses_max,
         ] {
             *size = (*size).max(1);
         }
+        self.mqtt_inflight_max = self.mqtt_inflight_max.max(1);
         self.write_high = self.write_high.clamp(1, self.write_max);
         self.write_low = self.write_low.min(self.write_high);
         self.requests_max = self.requests_max.map(|requests| requests.max(1));

@@ -333,6 +333,59 @@ fn an_event_is_encoded_once_however_many_clients_it_has() {
     }
 }
 
+/// A client of ours that publishes again as soon as it is told something, at QoS 0.
+#[cfg(feature = "mqtt")]
+#[test]
+fn messages_of_qos_0_allocate_nothing_in_either_direction() {
+    use vansire::mqtt::{ClientOptions, Publish, Version};
+    // (name, version, CONNACK, the first message of the server, the others): in 5.0 with aliases both ways.
+    type Row = (&'static str, Version, &'static [u8], &'static [u8], &'static [u8]);
+    let table: [Row; 2] = [
+        ("3.1.1", Version::Mqtt311, b"\x20\x02\0\0", b"\x30\x09\0\x04a/bchey", b"\x30\x09\0\x04a/bchey"),
+        (
+            "5.0",
+            Version::Mqtt5,
+            b"\x20\x06\0\0\x03\x22\0\x0a",
+            b"\x30\x0d\0\x04a/bc\x03\x23\0\x01hey",
+            b"\x30\x09\0\0\x03\x23\0\x01hey",
+        ),
+    ];
+    for (name, version, conn_ack, first, others) in table {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("mqtt://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            common::patient(&stream);
+            let mut buf = [0; 4096];
+            // CONNECT, then a message in each: the client does not say two things at once.
+            for answer in [conn_ack, first].into_iter().chain(std::iter::repeat(others)) {
+                match stream.read(&mut buf) {
+                    Ok(0) | Err(_) => return,
+                    Ok(_) => stream.write_all(answer).unwrap(),
+                }
+            }
+        });
+        let mut manager = Manager::new(0).unwrap();
+        let handler = |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
+            match ev {
+                Event::MqttMessage(message, _) => {
+                    assert_eq!((message.topic, message.payload), ("a/bc", &b"hey"[..]));
+                    *cx.state += 1;
+                }
+                Event::MqttOpened(_) => {}
+                _ => return,
+            }
+            assert_eq!(cx.publish(&Publish::new("plant/7/temp", "21.5")).unwrap(), None);
+        };
+        let options = ClientOptions::new().version(version).client_id("c");
+        manager.net().mqtt_connect(url, options, handler).unwrap();
+        poll_until(&mut manager, WARM_UP);
+        let count = allocations(|| poll_until(&mut manager, WARM_UP + ROUNDS));
+        assert_eq!(count, 0, "allocations in {ROUNDS} messages of {name} each way");
+        assert_eq!(manager.stats().handler_panics, 0);
+    }
+}
+
 #[test]
 fn ticks_and_idle_turns_allocate_nothing() {
     let mut manager = Manager::new(0u64).unwrap();

@@ -3,12 +3,28 @@
 //! A broker asks its [`Access`] before it does anything for a client. An answer may come at once or later: then the client's
 //! packets wait, and nobody else's.
 
+mod acl;
+#[cfg(feature = "passwords")]
+mod files;
+#[cfg(feature = "passwords")]
+mod logins;
+#[cfg(feature = "passwords")]
+mod passwords;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
 use crate::id::ConnId;
 use crate::mqtt::{QoS, ReasonCode, Version};
+
+pub use acl::Acl;
+#[cfg(feature = "passwords")]
+pub use files::{AccessFiles, Anonymous, FileAccess};
+#[cfg(feature = "passwords")]
+pub use logins::Answers;
+#[cfg(feature = "passwords")]
+pub use passwords::{Passwords, Scheme, hash_password, set_password};
 
 /// Decides what clients may do.
 ///

@@ -311,7 +311,7 @@ impl Core {
             match owner {
                 Owner::Conn(at) => self.link_due(at, now, sink),
                 Owner::Timer(at) => self.session_due(at as u32, now, sink),
-                // The loop's own; the broker sets none.
+                // The manager's.
                 Owner::Names => {}
             }
         }

@@ -93,7 +93,16 @@ impl Core {
     }
 
     pub(super) fn ack(&mut self, conn: ConnId, version: Version, packet: Packet<'_>, sink: &mut dyn Sink) {
-        self.send_packet(conn, &packet, version, sink);
+        let (first, id) = match &packet {
+            Packet::PubAck(ack) if ack.reason == ReasonCode::Success => (0x40, ack.id),
+            Packet::PubRec(ack) if ack.reason == ReasonCode::Success => (0x50, ack.id),
+            Packet::PubRel(ack) if ack.reason == ReasonCode::Success => (0x62, ack.id),
+            Packet::PubComp(ack) if ack.reason == ReasonCode::Success => (0x70, ack.id),
+            _ => return self.send_packet(conn, &packet, version, sink),
+        };
+        // What nearly all of them look like, in all versions.
+        let [high, low] = id.get().to_be_bytes();
+        self.send(conn, &[first, 2, high, low], sink);
     }
 
     /// Sends what a client has room for.

@@ -107,14 +107,28 @@ impl Broker {
     pub fn listen<S>(&self, net: &mut Net<'_, S>, options: impl Into<ListenOptions>) -> Result<ConnId> {
         let mut options = options.into();
         let url = Url::parse(options.url.as_str())?;
-        if !matches!(url.scheme(), Scheme::Mqtt | Scheme::Mqtts | Scheme::MqttWs | Scheme::MqttWss) {
-            let what = format!("cannot listen on {url}: a broker takes mqtt:// and mqtt+unix:");
-            return Err(Error::new(Kind::BadUrl, what));
+        match url.scheme() {
+            // The broker reads the bytes itself.
+            Scheme::Mqtt => options = options.raw(true),
+            // The manager knows why not.
+            Scheme::Mqtts | Scheme::MqttWs | Scheme::MqttWss => {}
+            _ => {
+                let what = format!("cannot listen on {url}: a broker takes mqtt:// and mqtt+unix:");
+                return Err(Error::new(Kind::BadUrl, what));
+            }
         }
         let limits = options.limits.unwrap_or(*net.core.limits);
         options.limits = Some(Limits { read_max: limits.read_max.max(self.shared.packet_max), ..limits });
         let broker = self.clone();
         net.listen(options, move |cx: &mut Ctx<'_, S>, event: Happened<'_>| broker.handle(cx, event))
+    }
+
+    /// Serves a connection that was not accepted by one of its listeners, as from [`Net::adopt`]: its handler has to pass every event
+    /// to [`handle`](Self::handle).
+    pub fn serve<S>(&self, net: &mut Net<'_, S>, conn: ConnId) {
+        let (now, remote) = (net.core.now, net.remote_addr(conn));
+        self.shared.core.borrow_mut().handle_accepted(conn, remote, None, now);
+        self.settle(net);
     }
 
     /// Deals with an event of a connection: what the handler of [`listen`](Self::listen) does.

@@ -260,3 +260,14 @@ impl Inbound {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        let (session, link) = (size_of::<Option<Session>>(), size_of::<Option<super::super::core::Link>>());
+        assert!(session <= 136 && link <= 40, "a session takes {session} bytes, a connection {link}");
+    }
+}

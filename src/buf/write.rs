@@ -85,7 +85,7 @@ impl WriteBuf {
     }
 
     /// The flat tail, for encoders to append to.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "mqtt"))]
     pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
         &mut self.tail
     }

@@ -16,6 +16,8 @@ use super::connect::Connecting;
 use super::handlers::HandlerRef;
 #[cfg(feature = "http")]
 use super::http::{ClientConn, HttpConn};
+#[cfg(feature = "mqtt")]
+use super::mqtt_client::MqttConn;
 #[cfg(feature = "sntp")]
 use super::sntp::SntpConn;
 use super::udp::Outgoing;
@@ -93,6 +95,8 @@ pub(crate) enum Proto {
     Http(HttpConn),
     #[cfg(feature = "http")]
     Client(Box<ClientConn>),
+    #[cfg(feature = "mqtt")]
+    MqttClient(Box<MqttConn>),
     #[cfg(feature = "sntp")]
     Sntp(Box<SntpConn>),
 }
@@ -118,6 +122,12 @@ pub(crate) enum Due {
     Retry,
     Drain,
     Linger,
+    /// PINGREQ, or an answer to it or to CONNECT.
+    #[cfg(feature = "mqtt")]
+    Mqtt,
+    /// The end of the pause before another connection.
+    #[cfg(feature = "mqtt")]
+    Redial,
     /// A question is to be asked, or has not been answered.
     #[cfg(feature = "sntp")]
     Sntp,
@@ -147,6 +157,8 @@ impl Due {
     pub(crate) fn deadline(self) -> Option<Deadline> {
         match self {
             Due::Nothing | Due::Retry | Due::Linger | Due::Continue => None,
+            #[cfg(feature = "mqtt")]
+            Due::Mqtt | Due::Redial => None,
             #[cfg(feature = "sntp")]
             Due::Sntp => Some(Deadline::Answer),
             Due::Connect => Some(Deadline::Connect),
@@ -218,6 +230,12 @@ impl Flags {
         self.0 &= !bits.0;
     }
 
+    /// Those of the bits that are set.
+    #[cfg(feature = "mqtt")]
+    pub(crate) fn kept(self, bits: Self) -> Self {
+        Self(self.0 & bits.0)
+    }
+
     /// Sets the bits; true when they were not set before.
     pub(crate) fn raise(&mut self, bits: Self) -> bool {
         let was = self.has(bits);
@@ -284,6 +302,9 @@ impl Conn {
         match &self.proto {
             #[cfg(feature = "http")]
             Proto::Client(_) => true,
+            // Two sides that both wait for the other to read would wait for ever.
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => true,
             #[cfg(feature = "http")]
             Proto::Http(_) => false,
             #[cfg(feature = "sntp")]
@@ -299,6 +320,8 @@ impl Conn {
             Proto::Client(client) => client.is_tunnelling(),
             #[cfg(feature = "http")]
             Proto::Http(_) => false,
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => false,
             #[cfg(feature = "sntp")]
             Proto::Sntp(_) => false,
             Proto::Raw => false,

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "mqtt"))]
 use crate::error::Kind;
 use crate::error::{Error, Result};
 use crate::event::{CloseReason, Event};
@@ -14,9 +14,7 @@ use crate::options::ConnectOptions;
 use crate::reactor::{Token, Watch};
 use crate::time::Moment;
 
-#[cfg(feature = "http")]
-use super::conn::Proto;
-use super::conn::{Conn, Datagrams, Due, Flags, Io, Speaks};
+use super::conn::{Conn, Datagrams, Due, Flags, Io, Proto, Speaks};
 use super::core::{Core, Notice};
 use super::dispatch;
 use super::handlers::Handler;
@@ -84,10 +82,15 @@ impl<S> Core<S> {
         options: ConnectOptions,
         handler: super::handlers::BoxHandler<S>,
     ) -> Result<ConnId> {
-        self.check_room(options.url.as_str())?;
         let url = Url::parse(options.url.as_str())?;
         let speaks = if options.raw { Ok(Speaks::Raw) } else { super::net::speaks(url.scheme()) };
         let (proto, url) = match speaks {
+            #[cfg(feature = "mqtt")]
+            _ if !options.raw && url.scheme() == crate::net::Scheme::Mqtt => {
+                let what =
+                    "what it says of itself is missing: use mqtt_connect, or ConnectOptions::raw for the bare bytes";
+                return Err(Error::new(Kind::Unsupported, format!("cannot connect to {url}: {what}")));
+            }
             #[cfg(feature = "sntp")]
             Ok(speaks @ Speaks::Sntp) => (speaks.start(), url),
             #[cfg(feature = "http")]
@@ -103,6 +106,18 @@ impl<S> Core<S> {
             }
             Err(e) => return Err(Error::with_source(e.kind(), format!("cannot connect to {url}"), e.to_string())),
         };
+        self.connect_as(proto, url, options, handler)
+    }
+
+    /// Begins a connection on which this protocol is spoken.
+    pub(crate) fn connect_as(
+        &mut self,
+        proto: Proto,
+        url: Url,
+        options: ConnectOptions,
+        handler: super::handlers::BoxHandler<S>,
+    ) -> Result<ConnId> {
+        self.check_room(options.url.as_str())?;
         url.connect_target()?;
         let limits = options.limits.map_or_else(|| Rc::clone(&self.limits), |limits| Rc::new(limits.in_order()));
         let now = self.clock.now();
@@ -121,7 +136,7 @@ impl<S> Core<S> {
     }
 
     /// Has a connection leave its peer for another.
-    #[cfg(feature = "http")]
+    #[cfg(any(feature = "http", feature = "mqtt"))]
     pub(crate) fn redial(&mut self, key: Key, url: Url, options: ConnectOptions) {
         let now = self.now;
         let Some(conn) = self.conns.get_mut(key) else { return };
@@ -130,6 +145,7 @@ impl<S> Core<S> {
         conn.io = Io::Connecting(Box::new(connecting));
         self.set_due(key, Due::Connect, deadline);
         self.notify(key, Notice::Start);
+        #[cfg(feature = "http")]
         self.ask_for_tunnel(key);
     }
 
@@ -347,6 +363,8 @@ impl<S> Core<S> {
             false => self.set_due(key, Due::Nothing, Moment::NEVER),
         }
         self.stats.connected += 1;
+        #[cfg(feature = "mqtt")]
+        self.greet_mqtt(key);
         if !self.conns.get(key).is_some_and(Conn::is_tunnelling) {
             dispatch::call(state, self, key, Event::Connected);
         }

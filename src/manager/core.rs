@@ -89,6 +89,9 @@ pub(crate) enum Notice {
     /// An outbound connection with a literal address, or a name already looked up, may start.
     Start,
     Drained,
+    /// There are ends of an MQTT client to be told.
+    #[cfg(feature = "mqtt")]
+    MqttEnds,
 }
 
 /// How far the end has come.
@@ -236,6 +239,8 @@ impl<S> Core<S> {
                     }
                 }
                 Notice::Start => self.start_connecting(state, key),
+                #[cfg(feature = "mqtt")]
+                Notice::MqttEnds => self.tell_ends(state, key),
                 Notice::Drained => {
                     let Some(conn) = self.conns.get_mut(key) else { continue };
                     conn.flags.clear(Flags::DRAINED);
@@ -260,6 +265,10 @@ impl<S> Core<S> {
             // The socket goes first: when the handler is told, the port is free and the peer knows.
             let io = std::mem::replace(&mut conn.io, Io::None);
             self.shut(key, io);
+            #[cfg(feature = "mqtt")]
+            if self.mqtt_lost(state, key, &reason) {
+                continue;
+            }
             dispatch::call(state, self, key, Event::Closed(reason));
             self.free(state, key);
         }

@@ -9,6 +9,8 @@ use crate::event::Sent;
 use crate::id::{ConnId, TimerId};
 #[cfg(feature = "http")]
 use crate::proto::http;
+#[cfg(feature = "mqtt")]
+use crate::proto::mqtt;
 
 #[cfg(feature = "http")]
 use super::http::{Body, ReplyId};
@@ -111,6 +113,29 @@ impl<S> Ctx<'_, S> {
     /// Chooses how the body of the request or response comes. Only in `Event::HttpHead` and `Event::HttpResponseHead`.
     pub fn body(&mut self, body: Body) {
         self.net.body(self.conn, body);
+    }
+}
+
+#[cfg(feature = "mqtt")]
+impl<S> Ctx<'_, S> {
+    /// Publishes a message: [`Net::publish`] on this connection.
+    pub fn publish(&mut self, publish: &mqtt::Publish<'_>) -> crate::Result<Option<mqtt::Token>> {
+        self.net.publish(self.conn, publish)
+    }
+
+    /// Subscribes: [`Net::subscribe`] on this connection.
+    pub fn subscribe(&mut self, subscriptions: &[mqtt::Subscription<'_>]) -> crate::Result<mqtt::Token> {
+        self.net.subscribe(self.conn, subscriptions)
+    }
+
+    /// Unsubscribes: [`Net::unsubscribe`] on this connection.
+    pub fn unsubscribe(&mut self, filters: &[&str]) -> crate::Result<mqtt::Token> {
+        self.net.unsubscribe(self.conn, filters)
+    }
+
+    /// Ends an MQTT connection in order: [`Net::mqtt_disconnect`] of this one.
+    pub fn mqtt_disconnect<'d>(&mut self, disconnect: impl Into<mqtt::Disconnect<'d>>) -> crate::Result<()> {
+        self.net.mqtt_disconnect(self.conn, disconnect)
     }
 }
 

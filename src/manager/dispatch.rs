@@ -51,7 +51,7 @@ pub(crate) fn call<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<
 /// Whether the connection is to be told of the event, where it is its first or its last.
 #[cold]
 fn admit<S>(state: &mut S, core: &mut Core<S>, key: Key, event: &Event<'_>) -> bool {
-    let last = matches!(event, Event::Closed(_));
+    let last = is_of_the_end(event);
     let Some(conn) = core.conns.get_mut(key) else { return false };
     if conn.is_ending() && !last {
         return false;
@@ -62,6 +62,16 @@ fn admit<S>(state: &mut S, core: &mut Core<S>, key: Key, event: &Event<'_>) -> b
         return !matches!(event, Event::Opened) && (last || goes_on);
     }
     true
+}
+
+/// What is told when everything else is over: the end, and what ends with it.
+fn is_of_the_end(event: &Event<'_>) -> bool {
+    match event {
+        Event::Closed(_) => true,
+        #[cfg(feature = "mqtt")]
+        Event::MqttFailed { .. } => true,
+        _ => false,
+    }
 }
 
 #[inline]

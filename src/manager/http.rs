@@ -210,6 +210,8 @@ impl Conn {
         match &mut self.proto {
             Proto::Http(http) => Some(http),
             Proto::Raw | Proto::Client(_) => None,
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => None,
             #[cfg(feature = "sntp")]
             Proto::Sntp(_) => None,
         }

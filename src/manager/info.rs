@@ -47,7 +47,7 @@ pub struct ConnInfo {
     pub kind: ConnKind,
     /// How far it is.
     pub state: ConnState,
-    /// What is spoken on it: "tcp" for bare bytes, "udp", "http", "sntp".
+    /// What is spoken on it: "tcp" for bare bytes, "udp", "http", "mqtt", "sntp".
     pub protocol: &'static str,
     /// The listener that accepted it.
     pub listener: Option<ConnId>,
@@ -83,17 +83,10 @@ impl ConnInfo {
             Io::Connecting(_) => ConnState::Connecting,
             Io::Stream(_) | Io::Listener(_) | Io::Udp(_) | Io::None => ConnState::Open,
         };
-        let (speaks, accepted) = match &conn.io {
-            Io::Listener(listening) => (listening.speaks, listening.accepted),
-            Io::Stream(_) | Io::Connecting(_) | Io::Udp(_) | Io::None => (conn.proto.speaks(), 0),
-        };
-        let protocol = match speaks {
-            Speaks::Raw if kind == ConnKind::Udp => "udp",
-            Speaks::Raw => "tcp",
-            #[cfg(feature = "http")]
-            Speaks::Http => "http",
-            #[cfg(feature = "sntp")]
-            Speaks::Sntp => "sntp",
+        let (protocol, accepted) = match &conn.io {
+            Io::Listener(listening) => (listening.speaks.name(), listening.accepted),
+            Io::Udp(_) => ("udp", 0),
+            Io::Stream(_) | Io::Connecting(_) | Io::None => (conn.proto.name(), 0),
         };
         Self {
             id,
@@ -113,14 +106,28 @@ impl ConnInfo {
     }
 }
 
-impl Proto {
-    fn speaks(&self) -> Speaks {
+impl Speaks {
+    fn name(self) -> &'static str {
         match self {
-            Proto::Raw => Speaks::Raw,
+            Speaks::Raw => "tcp",
             #[cfg(feature = "http")]
-            Proto::Http(_) | Proto::Client(_) => Speaks::Http,
+            Speaks::Http => "http",
             #[cfg(feature = "sntp")]
-            Proto::Sntp(_) => Speaks::Sntp,
+            Speaks::Sntp => "sntp",
+        }
+    }
+}
+
+impl Proto {
+    fn name(&self) -> &'static str {
+        match self {
+            Proto::Raw => "tcp",
+            #[cfg(feature = "http")]
+            Proto::Http(_) | Proto::Client(_) => "http",
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => "mqtt",
+            #[cfg(feature = "sntp")]
+            Proto::Sntp(_) => "sntp",
         }
     }
 }

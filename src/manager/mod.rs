@@ -12,6 +12,8 @@ mod handlers;
 #[cfg(feature = "http")]
 pub(crate) mod http;
 mod info;
+#[cfg(feature = "mqtt")]
+mod mqtt_client;
 mod names;
 mod net;
 mod resolver;
@@ -480,6 +482,10 @@ impl<S> Core<S> {
             Due::Retry => self.make_ready(key),
             Due::Linger => self.close(key, CloseReason::Local),
             Due::Drain => self.close(key, CloseReason::TimedOut(crate::event::Deadline::Drain)),
+            #[cfg(feature = "mqtt")]
+            Due::Mqtt => self.mqtt_overdue(key),
+            #[cfg(feature = "mqtt")]
+            Due::Redial => self.mqtt_redial(key),
             #[cfg(feature = "sntp")]
             Due::Sntp => self.sntp_due(key),
             #[cfg(feature = "http")]

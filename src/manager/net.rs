@@ -137,7 +137,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Stream => self.core.send(id.0, bytes),
             Carrier::Datagrams => self.core.send_datagram(id.0, None, bytes),
-            #[cfg(any(feature = "http", feature = "sntp"))]
+            #[cfg(any(feature = "http", feature = "mqtt", feature = "sntp"))]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -148,7 +148,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Stream => self.core.send_shared(id.0, bytes),
             Carrier::Datagrams => self.core.send_datagram(id.0, None, &bytes),
-            #[cfg(any(feature = "http", feature = "sntp"))]
+            #[cfg(any(feature = "http", feature = "mqtt", feature = "sntp"))]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -161,7 +161,7 @@ impl<S> Net<'_, S> {
         match self.core.carrier(id.0) {
             Carrier::Datagrams => self.core.send_datagram(id.0, Some(to), datagram),
             Carrier::Stream => Sent::Invalid,
-            #[cfg(any(feature = "http", feature = "sntp"))]
+            #[cfg(any(feature = "http", feature = "mqtt", feature = "sntp"))]
             Carrier::Protocol => Sent::Invalid,
             Carrier::None => Sent::Gone,
         }
@@ -271,7 +271,7 @@ enum Carrier {
     Stream,
     Datagrams,
     /// Bytes belong to a protocol.
-    #[cfg(any(feature = "http", feature = "sntp"))]
+    #[cfg(any(feature = "http", feature = "mqtt", feature = "sntp"))]
     Protocol,
     None,
 }
@@ -287,6 +287,8 @@ impl<S> Core<S> {
             (Io::Stream(_) | Io::Connecting(_), Proto::Raw) => Carrier::Stream,
             #[cfg(feature = "http")]
             (Io::Stream(_) | Io::Connecting(_), Proto::Http(_) | Proto::Client(_)) => Carrier::Protocol,
+            #[cfg(feature = "mqtt")]
+            (Io::Stream(_) | Io::Connecting(_), Proto::MqttClient(_)) => Carrier::Protocol,
             #[cfg(feature = "sntp")]
             (Io::Stream(_), Proto::Sntp(_)) => Carrier::None,
             (Io::Listener(_) | Io::None, _) => Carrier::None,
@@ -425,9 +427,6 @@ impl<S> Core<S> {
 pub(crate) fn speaks(scheme: Scheme) -> Result<Speaks> {
     match scheme {
         Scheme::Tcp | Scheme::Udp | Scheme::Unix => Ok(Speaks::Raw),
-        // A broker or a client reads the bytes.
-        #[cfg(feature = "mqtt")]
-        Scheme::Mqtt => Ok(Speaks::Raw),
         #[cfg(feature = "http")]
         Scheme::Http => Ok(Speaks::Http),
         #[cfg(not(feature = "http"))]
@@ -440,9 +439,7 @@ pub(crate) fn speaks(scheme: Scheme) -> Result<Speaks> {
         Scheme::Sntp => Ok(Speaks::Sntp),
         #[cfg(not(feature = "sntp"))]
         Scheme::Sntp => Err(Error::new(Kind::Unsupported, "this build has no SNTP: build with the feature `sntp`")),
-        #[cfg(not(feature = "mqtt"))]
-        Scheme::Mqtt => Err(Error::new(Kind::Unsupported, "this build has no MQTT: build with the feature `mqtt`")),
-        Scheme::Ws | Scheme::MqttWs => Err(Error::new(
+        Scheme::Ws | Scheme::Mqtt | Scheme::MqttWs => Err(Error::new(
             Kind::Unsupported,
             format!("this version does not speak {}; for the bare bytes use tcp:// or udp://", scheme.as_str()),
         )),

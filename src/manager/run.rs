@@ -68,6 +68,8 @@ impl<S> Core<S> {
                 (Io::Stream(_), Proto::Http(_)) => self.stop_http(key),
                 #[cfg(feature = "http")]
                 (Io::Stream(_), Proto::Client(_)) => self.stop_client(key),
+                #[cfg(feature = "mqtt")]
+                (Io::Stream(_), Proto::MqttClient(_)) => self.stop_mqtt(key),
                 (Io::Stream(_), Proto::Raw) => self.drain(key),
                 #[cfg(feature = "sntp")]
                 (Io::Stream(_), Proto::Sntp(_)) => self.drain(key),

@@ -36,6 +36,20 @@ pub struct Stats {
     pub http_bad_responses: u64,
     /// HTTP requests of this client refused because too many waited on their connection.
     pub http_queues_full: u64,
+    /// MQTT messages that came to clients.
+    pub mqtt_messages_in: u64,
+    /// MQTT messages that clients published, whether they have left or wait.
+    pub mqtt_messages_out: u64,
+    /// Messages, subscriptions and unsubscriptions of MQTT clients that failed without an answer.
+    pub mqtt_failures: u64,
+    /// MQTT messages that were refused because too many waited already.
+    pub mqtt_queues_full: u64,
+    /// MQTT messages that were dropped because too many waited already.
+    pub mqtt_dropped: u64,
+    /// Connections to MQTT servers that were lost, or failed, and are made again.
+    pub mqtt_reconnects: u64,
+    /// MQTT servers that broke the protocol's rules or a limit.
+    pub mqtt_faults: u64,
     /// Datagrams received.
     pub datagrams_in: u64,
     /// Datagrams sent.
@@ -90,6 +104,8 @@ impl Stats {
             CloseReason::Reset(_) => self.resets += 1,
             CloseReason::ReadFull => self.reads_full += 1,
             // Counted where it is decided, or no fault of anybody's.
+            #[cfg(feature = "mqtt")]
+            CloseReason::Mqtt(_) => {}
             CloseReason::SlowConsumer
             | CloseReason::Local
             | CloseReason::Failed(_)

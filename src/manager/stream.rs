@@ -76,6 +76,8 @@ impl<S> Core<S> {
             Proto::Raw => true,
             #[cfg(feature = "http")]
             Proto::Client(_) => true,
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => true,
             #[cfg(feature = "http")]
             Proto::Http(_) => false,
             #[cfg(feature = "sntp")]
@@ -186,6 +188,8 @@ impl<S> Core<S> {
             Proto::Http(_) => self.serve_http(state, key, bytes),
             #[cfg(feature = "http")]
             Proto::Client(_) => self.serve_client(state, key, bytes),
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => self.serve_mqtt(state, key, bytes),
             // It speaks in datagrams only.
             #[cfg(feature = "sntp")]
             Proto::Sntp(_) => bytes.len(),
@@ -204,6 +208,8 @@ impl<S> Core<S> {
             Proto::Http(_) => {}
             #[cfg(feature = "http")]
             Proto::Client(_) => self.end_of_response(state, key),
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => self.close(key, CloseReason::Peer),
             #[cfg(feature = "sntp")]
             Proto::Sntp(_) => {}
         }
@@ -304,6 +310,8 @@ impl<S> Core<S> {
         match failed {
             #[cfg(feature = "http")]
             Some(_) if self.client_write_failed(key) => {}
+            #[cfg(feature = "mqtt")]
+            Some(_) if self.mqtt_write_failed(key) => {}
             Some(reason) => self.close(key, reason),
             None => self.flushed(key),
         }
@@ -397,6 +405,8 @@ impl<S> Core<S> {
             Proto::Http(_) => self.settle_http(key),
             #[cfg(feature = "http")]
             Proto::Client(_) => self.settle_client(key),
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => self.settle_mqtt(key),
             #[cfg(feature = "sntp")]
             Proto::Sntp(_) => {}
         }
@@ -413,6 +423,8 @@ impl Conn {
             // Also while nothing is asked: to see the end.
             #[cfg(feature = "http")]
             Proto::Client(_) => true,
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => true,
             #[cfg(feature = "sntp")]
             Proto::Sntp(_) => false,
         };
@@ -424,6 +436,8 @@ impl Conn {
         match &self.proto {
             // A raw peer may send at any time.
             Proto::Raw => false,
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => false,
             #[cfg(feature = "sntp")]
             Proto::Sntp(_) => false,
             #[cfg(feature = "http")]

@@ -78,6 +78,8 @@ impl<S> Core<S> {
                         }
                         #[cfg(feature = "http")]
                         Proto::Http(_) | Proto::Client(_) => {}
+                        #[cfg(feature = "mqtt")]
+                        Proto::MqttClient(_) => {}
                         Proto::Raw => dispatch::call(state, self, key, Event::Datagram { from, data: &scratch[..n] }),
                     }
                 }

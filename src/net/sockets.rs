@@ -84,7 +84,7 @@ impl Sockets {
     }
 
     /// 64 bits that nobody can guess; in a simulation those that its seed decides. Fails where the system has none.
-    #[cfg(any(feature = "dns", feature = "sntp"))]
+    #[cfg(any(feature = "dns", feature = "mqtt", feature = "sntp"))]
     pub(crate) fn random(&self) -> io::Result<u64> {
         #[cfg(feature = "sim")]
         if let Some(host) = &self.host {

@@ -41,6 +41,11 @@ impl Lives {
             (_, 0, _) => Some("not Opened first"),
             (_, _, Some(_)) => Some("told after Closed"),
             (Event::Connected, _, _) if std::mem::replace(&mut life.connected, true) => Some("Connected twice"),
+            #[cfg(feature = "mqtt")]
+            (Event::MqttLost { .. }, ..) => {
+                life.connected = false;
+                None
+            }
             (Event::Closed(reason), _, None) => {
                 inner.open -= 1;
                 life.closed = Some(reason.clone());

@@ -14,6 +14,8 @@ mod found;
 mod harness;
 mod http;
 mod life;
+#[cfg(feature = "mqtt")]
+mod mqtt_client;
 mod partition;
 mod raw;
 #[cfg(feature = "sntp")]

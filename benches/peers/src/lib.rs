@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub mod client;
 pub mod histogram;
 pub mod procfs;
+pub mod runs;
 
 /// The body that every server answers with at `/`.
 pub const BODY: &str = "Hello, World!";

@@ -390,9 +390,13 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{Api, FolderConfig, HttpConfig, ListenConfig, LogConfig, Output, RedirectConfig};
+    use super::super::{
+        Anonymous, Api, FolderConfig, HttpConfig, ListenConfig, LogConfig, MqttConfig, MqttListenConfig, Output,
+        RedirectConfig, TimeConfig,
+    };
     use super::*;
     use crate::app::access::Format;
+    use crate::broker::Overflow;
     use crate::options::Limits;
 
     fn load(text: &str) -> Result<Loaded, Problems> {

@@ -132,6 +132,8 @@ impl Conn {
         match &mut self.proto {
             Proto::Client(client) => Some(client),
             Proto::Raw | Proto::Http(_) => None,
+            #[cfg(feature = "mqtt")]
+            Proto::MqttClient(_) => None,
             #[cfg(feature = "sntp")]
             Proto::Sntp(_) => None,
         }

@@ -85,6 +85,8 @@ impl<S> Core<S> {
             Due::Nothing | Due::Connect | Due::Retry | Due::Drain | Due::Linger | Due::Response | Due::Continue => {
                 return self.set_due(key, Due::Nothing, Moment::NEVER);
             }
+            #[cfg(feature = "mqtt")]
+            Due::Mqtt | Due::Redial => return self.set_due(key, Due::Nothing, Moment::NEVER),
         };
         self.set_due(key, due, now.after(wait));
     }

@@ -24,6 +24,7 @@
 //! Then [`topic`] has the rules of names and filters, and [`Trie`] finds the subscriptions that a topic matches. Clause
 //! numbers in this module (`MQTT-3.3.1-4`) are those of MQTT 5.0, unless 3.1.1 is named.
 
+mod client;
 #[cfg(feature = "mqttbytes")]
 mod compat;
 mod decode;
@@ -38,6 +39,11 @@ pub mod topic;
 mod trie;
 mod wire;
 
+pub(crate) use client::is_final;
+pub use client::{
+    AckId, Acks, Arrived, Client, ClientLimits, ClientOptions, Failure, Fault, Input, Overdue, QueueFull, Reconnect,
+    Room, SendError, Token,
+};
 #[cfg(feature = "mqttbytes")]
 pub use compat::{NotConvertible, from_mqttbytes, to_mqttbytes};
 pub use decode::{DecodeLimits, Frame, connect_version, decode, frame};

@@ -443,6 +443,12 @@ impl Disconnect<'_> {
     }
 }
 
+impl From<ReasonCode> for Disconnect<'_> {
+    fn from(reason: ReasonCode) -> Self {
+        Self::new(reason)
+    }
+}
+
 /// AUTH: a step of enhanced authentication, in 5.0 only (section 3.15).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Auth<'a> {

@@ -47,6 +47,8 @@ impl<S> Core<S> {
             Due::Nothing | Due::Connect | Due::Retry | Due::Drain | Due::Linger | Due::Head => {
                 return self.set_due(key, Due::Nothing, Moment::NEVER);
             }
+            #[cfg(feature = "mqtt")]
+            Due::Mqtt | Due::Redial => return self.set_due(key, Due::Nothing, Moment::NEVER),
         };
         conn.moved = 0;
         self.set_due(key, due, now.after(wait));
