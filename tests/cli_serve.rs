@@ -431,6 +431,7 @@ fn a_socket_has_its_mode_and_who_is_refused_is_told() {
         path.display()
     );
     let mut program = Program::start("socket", 3, &config, &[]);
+    assert!(program.urls[2].starts_with("mqtt://127.0.0.1:"), "{:?}", program.urls);
     assert_eq!(program.urls[1], format!("mqtt+unix:{}", path.display()));
     assert_eq!(fs::metadata(&path).expect("the socket").permissions().mode() & 0o777, 0o600);
     let mut stream = UnixStream::connect(&path).expect("it listens");
@@ -482,4 +483,33 @@ fn the_clock_is_kept_right_and_told() {
         });
         while !server.poll(None).unwrap().stop {}
     });
+}
+
+#[test]
+fn users_have_passwords_and_rules() {
+    use vansire::broker::access::{Scheme, hash_password};
+    // This one takes long to check: it comes from another thread.
+    let users = format!("ann:{}\n", hash_password(b"secret", Scheme::Argon2id).expect("a hash"));
+    let config = format!("{MQTT}mqtt.password_file = 'users'\nmqtt.acl_file = 'acl'\n");
+    let mut program = Program::start("users", 2, &config, &[("users", &users), ("acl", "user ann\ntopic read a/#\n")]);
+    let connect = |password: &[u8]| {
+        let mut stream = program.tcp(1);
+        let parts: [&[u8]; 2] = [b"\0\x04MQTT\x04\xc2\0\x3c\0\x02c1\0\x03ann\0\x06", password];
+        stream.write_all(&packet(0x10, &parts)).expect("CONNECT");
+        (next_packet(&mut stream).expect("CONNACK"), stream)
+    };
+    assert_eq!(connect(b"secreT").0[..3], *b"\x20\x02\0");
+    assert_ne!(connect(b"secreT").0[3], 0);
+    let (answer, mut stream) = connect(b"secret");
+    assert_eq!(answer, b"\x20\x02\0\0");
+    stream.write_all(b"\x32\x06\0\x01a\0\x01x").expect("PUBLISH");
+    assert_eq!(next_packet(&mut stream).expect("PUBACK"), b"\x40\x02\0\x01");
+    let denied = loop {
+        let line = program.line();
+        if line.contains("publish") {
+            break line;
+        }
+    };
+    assert!(denied.starts_with("vansire: mqtt: \"c1\" (user \"ann\") may not publish \"a\": "), "{denied}");
+    program.stop();
 }

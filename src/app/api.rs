@@ -10,7 +10,7 @@ mod time;
 
 use super::pages::{self, Connection, Connections};
 use super::serve::{self, Site};
-use crate::manager::Ctx;
+use crate::manager::{ConnInfo, Ctx};
 use crate::proto::http::Request;
 
 pub use mqtt::Mqtt;
@@ -78,7 +78,8 @@ fn call(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str) -> Result<Rep
         ("retained", _) => mqtt::retained(cx, request)?,
         ("time", _) => pages::to_json(&time::of(&cx.net)),
         ("connections", _) => {
-            let connections = cx.net.connections().iter().map(Connection::from).collect();
+            let shown = |info: &ConnInfo| Connection { protocol: cx.state.protocol(info), ..Connection::from(info) };
+            let connections = cx.net.connections().iter().map(shown).collect();
             pages::to_json(&Connections { connections })
         }
         _ => pages::to_json(&serve::status(cx)),

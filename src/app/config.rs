@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use crate::app::access;
 use crate::broker::Overflow;
+pub use crate::broker::access::Anonymous;
 use crate::options::Limits;
 
 /// What the program does: every value is checked, and has its default where nobody set it.
@@ -64,8 +65,12 @@ pub struct HttpConfig {
 pub struct MqttConfig {
     /// Where it listens; nowhere: there is none.
     pub listen: Vec<MqttListenConfig>,
-    /// Who may connect without showing who it is.
-    pub anonymous: Anonymous,
+    /// Clients without a user name; `None`: as the broker has it.
+    pub anonymous: Option<Anonymous>,
+    /// Empty: nobody's name is checked.
+    pub password_file: PathBuf,
+    /// Empty: who may connect may do anything.
+    pub acl_file: PathBuf,
     pub packet_max: u32,
     pub connect_timeout: Duration,
     pub keep_alive_max: Option<Duration>,
@@ -113,15 +118,6 @@ pub enum Api {
     /// Peers on this machine: a loopback address, or a Unix socket.
     Local,
     /// Everybody who reaches the server.
-    All,
-}
-
-/// Which MQTT clients may connect without showing who they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Anonymous {
-    /// Those on this machine: from a loopback address, or over a Unix socket.
-    Local,
-    /// All that reach the broker.
     All,
 }
 
@@ -217,7 +213,9 @@ impl Default for MqttConfig {
     fn default() -> Self {
         Self {
             listen: vec![MqttListenConfig { url: "mqtt://127.0.0.1:1883".into(), mode: None }],
-            anonymous: Anonymous::Local,
+            anonymous: None,
+            password_file: PathBuf::new(),
+            acl_file: PathBuf::new(),
             packet_max: 2_000_000,
             connect_timeout: Duration::from_secs(10),
             keep_alive_max: None,

@@ -5,23 +5,46 @@ use std::time::Duration;
 
 use super::config::{Anonymous, Level, MqttConfig};
 use super::log::Log;
-use crate::broker::{AllowAll, Broker, Event, Options, Parting};
+use crate::broker::access::{AccessFiles, FileAccess};
+use crate::broker::{Broker, Event, Options, Parting};
+use crate::error::Result;
 use crate::proto::mqtt::Version;
 
+/// Who may do what. Fails where a file cannot be read, or understood.
+pub(super) fn access(config: &MqttConfig) -> Result<FileAccess> {
+    let mut files = AccessFiles::new();
+    if !config.password_file.as_os_str().is_empty() {
+        files = files.passwords(&config.password_file);
+    }
+    if !config.acl_file.as_os_str().is_empty() {
+        files = files.acl(&config.acl_file);
+    }
+    if let Some(anonymous) = config.anonymous {
+        files = files.anonymous(anonymous);
+    }
+    files.load()
+}
+
+/// Whether nobody on another machine is let in, whoever reaches the broker.
+pub(super) fn is_for_here(config: &MqttConfig) -> bool {
+    let has_users = !config.password_file.as_os_str().is_empty();
+    !has_users && config.anonymous != Some(Anonymous::Always)
+}
+
 /// The broker. What happens to its clients is written down as far as the level says.
-pub(super) fn broker(config: &MqttConfig, level: Level, log: Rc<Log>) -> Broker {
+pub(super) fn broker(config: &MqttConfig, access: &FileAccess, level: Level, log: Rc<Log>) -> Broker {
     let tell = move |event: &Event| {
         if level_of(event) <= level {
             log.note(line(event));
         }
     };
-    Broker::new(options(config).on_event(tell))
+    Broker::new(options(config).access(access.clone()).on_event(tell))
 }
 
 fn options(config: &MqttConfig) -> Options {
     let seconds = |time: Option<Duration>| time.and_then(|time| u32::try_from(time.as_secs()).ok());
     let keep_alive = seconds(config.keep_alive_max).and_then(|seconds| u16::try_from(seconds).ok());
-    let options = Options::new()
+    Options::new()
         .packet_max(config.packet_max)
         .connect_timeout(config.connect_timeout)
         .keep_alive_max(keep_alive.unwrap_or(u16::MAX))
@@ -36,12 +59,7 @@ fn options(config: &MqttConfig) -> Options {
         .overflow(config.queue_overflow)
         .retained_max(config.retained_max)
         .retained_bytes_max(config.retained_bytes_max)
-        .sys_interval(config.sys_interval);
-    match config.anonymous {
-        // The broker's own default.
-        Anonymous::Local => options,
-        Anonymous::All => options.access(AllowAll),
-    }
+        .sys_interval(config.sys_interval)
 }
 
 fn level_of(event: &Event) -> Level {

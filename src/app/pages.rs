@@ -71,18 +71,16 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// That connection, if it is a listener.
-    pub fn of(info: &ConnInfo) -> Option<Self> {
+    /// That connection, if it is a listener; its URLs have this scheme.
+    pub fn of(info: &ConnInfo, scheme: &str) -> Option<Self> {
         let local = match (info.kind, &info.local) {
-            (ConnKind::Listener, Some(local)) => local,
             // A server of datagrams has no connections: its socket is who listens.
-            (ConnKind::Udp, Some(local)) if info.protocol == "sntp" => local,
+            (ConnKind::Listener | ConnKind::Udp, Some(local)) => local,
             _ => return None,
         };
         let url = match local {
-            Address::Inet(_) => format!("{}://{local}", info.protocol),
-            Address::Unix(_) if info.protocol == "tcp" => local.to_string(),
-            Address::Unix(_) => format!("{}+{local}", info.protocol),
+            Address::Inet(_) => format!("{scheme}://{local}"),
+            Address::Unix(_) => format!("{scheme}+{local}"),
         };
         Some(Self { url, reach: Reach::of(local).to_string() })
     }
@@ -280,14 +278,14 @@ mod tests {
         let id = net.listen("http://127.0.0.1:0", |_: &mut Ctx<'_, ()>, _: Event<'_>| {}).expect("a free port");
         let info = net.info(id).expect("the listener");
         let port = info.local.as_ref().and_then(Address::port).expect("a port");
-        let listener = Listener::of(&info).expect("a listener");
+        let listener = Listener::of(&info, "http").expect("a listener");
         assert_eq!(listener.url, format!("http://127.0.0.1:{port}"));
         assert_eq!(listener.reach, "this machine only");
         let shown = Connection::from(&info);
         assert_eq!((shown.kind, shown.protocol, shown.state), ("listener", "http", "open"));
         assert_eq!((shown.id, shown.local), (id.to_string(), Some(format!("127.0.0.1:{port}"))));
-        let udp = net.listen("udp://127.0.0.1:0", |_: &mut Ctx<'_, ()>, _: Event<'_>| {}).expect("a free port");
-        assert!(Listener::of(&net.info(udp).expect("the socket")).is_none());
+        let out = net.connect(listener.url.as_str(), |_: &mut Ctx<'_, ()>, _: Event<'_>| {}).expect("it begins");
+        assert!(Listener::of(&net.info(out).expect("the connection"), "http").is_none());
     }
 
     #[test]

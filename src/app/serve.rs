@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::access::{self, Entry, Format};
 use super::api::{self, Refusal, Reply, Token};
-use super::config::{Anonymous, Api, Config, Level, items};
+use super::config::{Api, Config, Level, items};
 use super::folders::Folders;
 use super::log::Log;
 use super::mqtt;
@@ -34,7 +34,8 @@ pub(super) struct Site {
     log: Rc<Log>,
     line: String,
     started: Instant,
-    listeners: Vec<ConnId>,
+    /// With the schemes of their URLs.
+    listeners: Vec<(ConnId, &'static str)>,
     asked: ConnMap<Asked>,
 }
 
@@ -61,13 +62,14 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         path if path.as_os_str().is_empty() => None,
         path => Some(api::read_token(path).map_err(|why| Error::new(Kind::Io, why))?),
     };
+    let who = mqtt::access(&config.mqtt)?;
     let log = Rc::new(Log::start(&config.log.access_to)?);
     let site = Site {
         folders,
         redirects: Redirects::new(&config.http.redirects),
         api: config.http.api,
         token,
-        broker: mqtt::broker(&config.mqtt, config.log.level, Rc::clone(&log)),
+        broker: mqtt::broker(&config.mqtt, &who, config.log.level, Rc::clone(&log)),
         level: config.log.level,
         log,
         line: String::new(),
@@ -87,7 +89,7 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         }
         let handler = move |cx: &mut Ctx<'_, Site>, event: Event<'_>| handle(cx, event, access);
         let id = manager.net().listen(options, handler)?;
-        listens(&mut manager, id, "");
+        listens(&mut manager, id, "http", "");
     }
     let broker = manager.state().broker.clone();
     for listen in &config.mqtt.listen {
@@ -96,12 +98,18 @@ pub(super) fn serve(config: &Config) -> Result<()> {
             options = options.unix_mode(mode);
         }
         let id = broker.listen(&mut manager.net(), options)?;
-        let only_here = match config.mqtt.anonymous {
-            Anonymous::Local => "; clients on this machine only may connect (mqtt.anonymous)",
-            Anonymous::All => "",
-        };
-        listens(&mut manager, id, only_here);
+        let only_here = if mqtt::is_for_here(&config.mqtt) { "; clients on this machine only may connect" } else { "" };
+        let (answers, waker) = (who.answers(), manager.waker());
+        answers.on_ready(move || drop(waker.wakeup(id, b"")));
+        listens(&mut manager, id, "mqtt", only_here);
     }
+    // Passwords that take long to check are checked elsewhere; any listener will do to wake us.
+    let answers = who.answers();
+    manager.on_turn(move |_, net| {
+        while let Some((token, answer)) = answers.next() {
+            broker.answer(net, token, answer);
+        }
+    });
     if !config.time.servers.is_empty() {
         let servers = config.time.servers.iter().map(|server| items::time_server_url(server));
         let options = SyncOptions::new(servers).every(config.time.interval).floor(config.time.interval.min(FLOOR));
@@ -109,7 +117,7 @@ pub(super) fn serve(config: &Config) -> Result<()> {
     }
     for url in &config.time.serve {
         let id = manager.net().sntp_listen(url, |_: &mut Ctx<'_, Site>, _: Event<'_>| {})?;
-        listens(&mut manager, id, "");
+        listens(&mut manager, id, "sntp", "");
     }
     let result = manager.run();
     let stats = manager.stats();
@@ -120,11 +128,12 @@ pub(super) fn serve(config: &Config) -> Result<()> {
 }
 
 /// Says that somebody listens, and who can reach it; `but` is added where not all of those are served.
-fn listens(manager: &mut Manager<Site>, id: ConnId, but: &str) {
+fn listens(manager: &mut Manager<Site>, id: ConnId, scheme: &'static str, but: &str) {
     let info = manager.net().info(id);
     let site = manager.state_mut();
-    site.listeners.push(id);
-    let Some((info, listener)) = info.and_then(|info| Listener::of(&info).map(|listener| (info, listener))) else {
+    site.listeners.push((id, scheme));
+    let Some((info, listener)) = info.and_then(|info| Listener::of(&info, scheme).map(|listener| (info, listener)))
+    else {
         return;
     };
     let but = if info.local.is_some_and(|local| Reach::of(&local).is_from_outside()) { but } else { "" };
@@ -240,18 +249,19 @@ fn redirect(cx: &mut Ctx<'_, Site>, request: &Request<'_>, status: u16, place: &
 /// How the program is doing.
 pub(super) fn status(cx: &Ctx<'_, Site>) -> Status {
     let stats = cx.net.stats();
-    let infos: Vec<ConnInfo> = cx.state.listeners.iter().filter_map(|id| cx.net.info(*id)).collect();
+    let listener = |(id, scheme): &(ConnId, &str)| Listener::of(&cx.net.info(*id)?, scheme);
+    let listeners: Vec<Listener> = cx.state.listeners.iter().filter_map(listener).collect();
     Status {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: cx.now.saturating_duration_since(cx.state.started).as_secs(),
         pid: process::id(),
-        connections: cx.net.connection_count().saturating_sub(infos.len()),
+        connections: cx.net.connection_count().saturating_sub(listeners.len()),
         requests_total: stats.http_requests,
         bytes_in: stats.bytes_in,
         bytes_out: stats.bytes_out,
         log_lines_dropped_total: cx.state.log.dropped(),
-        listeners: infos.iter().filter_map(Listener::of).collect(),
+        listeners,
         mqtt: cx.state.broker.stats().into(),
         turns: stats.into(),
     }
@@ -326,6 +336,13 @@ impl Line {
 }
 
 impl Site {
+    /// What is spoken on a connection: the broker reads bare bytes.
+    pub(super) fn protocol(&self, info: &ConnInfo) -> &'static str {
+        let mut listeners = self.listeners.iter();
+        let found = listeners.find(|(id, _)| *id == info.id || Some(*id) == info.listener);
+        found.map_or(info.protocol, |(_, scheme)| scheme)
+    }
+
     fn write(&mut self, access: Format, entry: &Entry<'_>) {
         self.line.clear();
         access::write_line(access, entry, &mut self.line);

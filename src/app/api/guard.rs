@@ -73,6 +73,9 @@ pub(super) fn admit(cx: &Ctx<'_, Site>, request: &Request<'_>) -> Result<(), Ref
 /// Whether it is a name that no DNS of others can lead here by: an address of this machine, or `localhost` (RFC 6761 §6.3).
 fn names_this_machine(host: &str, local: Option<IpAddr>) -> bool {
     let Ok(url) = Url::parse(&format!("http://{host}")) else { return false };
+    if url.user().is_some() || url.path() != "/" {
+        return false;
+    }
     match url.host() {
         Host::Ip { ip, .. } => {
             let ip = ip.to_canonical();

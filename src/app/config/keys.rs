@@ -13,7 +13,7 @@ pub(super) fn key(path: &str) -> Option<&'static Key<Config>> {
 
 /// Every key: those of one table together, lists of tables behind the values of theirs, the ones without a table first
 /// (TOML wants it so).
-pub(super) static KEYS: [Key<Config>; 45] = [
+pub(super) static KEYS: [Key<Config>; 47] = [
     Key {
         path: "shutdown_timeout",
         help: "How long open connections may take to finish after SIGTERM; then they are closed.",
@@ -95,8 +95,19 @@ pub(super) static KEYS: [Key<Config>; 45] = [
     },
     Key {
         path: "mqtt.anonymous",
-        help: "Which clients may connect: those on this machine (local), or all that reach the broker (all).",
+        help: "Which clients may connect without a user name: none (off), those on this machine (local), all (all). Not set: off with a \
+               password_file, local without.",
         slot: |c| Slot::Word(&mut c.mqtt.anonymous),
+    },
+    Key {
+        path: "mqtt.password_file",
+        help: "Users and the hashes of their passwords, as mosquitto_passwd writes them. Without it no user name is checked.",
+        slot: |c| Slot::Path(&mut c.mqtt.password_file),
+    },
+    Key {
+        path: "mqtt.acl_file",
+        help: "Who may publish and subscribe to what, in mosquitto's format. Without it, who may connect may do anything.",
+        slot: |c| Slot::Path(&mut c.mqtt.acl_file),
     },
     Key {
         path: "mqtt.listen",

@@ -448,6 +448,8 @@ rate_floor = 0
 rate_grace = '1s'
 [mqtt]
 anonymous = 'all'
+password_file = 'users'
+acl_file = 'acl'
 listen = ['mqtt://:0']
 [mqtt.limits]
 packet_max = '1 MiB'
@@ -511,7 +513,9 @@ linger_timeout = 0
             },
             mqtt: MqttConfig {
                 listen: vec![MqttListenConfig { url: "mqtt://:0".into(), mode: None }],
-                anonymous: Anonymous::All,
+                anonymous: Some(Anonymous::Always),
+                password_file: "/etc/users".into(),
+                acl_file: "/etc/acl".into(),
                 packet_max: 1 << 20,
                 connect_timeout: Duration::from_secs(1),
                 keep_alive_max: Some(Duration::from_secs(60)),
@@ -618,7 +622,11 @@ linger_timeout = 0
                 &["2:1: unknown key `http.limits.max_head`; did you mean `http.limits.head_max`?"],
             ),
             ("wrong table", "listen = []", &["1:1: unknown key `listen`; did you mean `http.listen`?"]),
-            ("far", "zebra = 1", &["1:1: unknown key `zebra`; known here: shutdown_timeout, http, log, limits"]),
+            (
+                "far",
+                "zebra = 1",
+                &["1:1: unknown key `zebra`; known here: shutdown_timeout, http, mqtt, time, log, limits"],
+            ),
             ("not yet", "mqtt = 1", &["1:1: unknown key `mqtt`: this version is an HTTP server only"]),
             (
                 "far in a table",

@@ -388,7 +388,8 @@ impl Choice for Api {
 }
 
 impl Choice for Anonymous {
-    const ALL: &'static [(&'static str, Self)] = &[("local", Anonymous::Local), ("all", Anonymous::All)];
+    const ALL: &'static [(&'static str, Self)] =
+        &[("off", Self::Never), ("local", Self::OnLoopback), ("all", Self::Always)];
 }
 
 impl Choice for Overflow {

@@ -8,6 +8,7 @@ use super::loader::{Loaded, Origin, Problems, one_line};
 use super::{Config, Output};
 use crate::app::api;
 use crate::app::folders;
+use crate::app::mqtt;
 use crate::app::redirect;
 use crate::net::{Scheme, Target, Url};
 use crate::proto::sntp::SERVERS_MAX;
@@ -64,6 +65,11 @@ impl Loaded {
             && let Err(why) = api::read_token(path)
         {
             tell("http.api_token_file", 0, why);
+        }
+        if let Err(why) = mqtt::access(&self.config.mqtt) {
+            let is_set = |path: &str| !matches!(self.origin(path), None | Some(Origin::Default));
+            let key = ["mqtt.password_file", "mqtt.acl_file"].into_iter().find(|key| is_set(key)).unwrap_or("mqtt");
+            tell(key, 0, why.to_string());
         }
         let servers = self.config.time.servers.len();
         if servers > SERVERS_MAX {
@@ -209,6 +215,11 @@ mod tests {
                 "a token nowhere",
                 "http.api_token_file = '/nowhere/x'",
                 &["v.toml:1: http.api_token_file: /nowhere/x cannot be read: No such file or directory (os error 2)"],
+            ),
+            (
+                "rules nowhere",
+                "mqtt.acl_file = '/nowhere/x'",
+                &["v.toml:1: mqtt.acl_file: cannot read /nowhere/x: No such file or directory (os error 2)"],
             ),
             (
                 "one socket twice",
