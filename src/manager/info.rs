@@ -85,7 +85,8 @@ impl ConnInfo {
         };
         let (protocol, accepted) = match &conn.io {
             Io::Listener(listening) => (listening.speaks.name(), listening.accepted),
-            Io::Udp(_) => ("udp", 0),
+            Io::Udp(_) if matches!(conn.proto, Proto::Raw) => ("udp", 0),
+            Io::Udp(_) => (conn.proto.name(), 0),
             Io::Stream(_) | Io::Connecting(_) | Io::None => (conn.proto.name(), 0),
         };
         Self {
