@@ -62,6 +62,21 @@ fn exit_codes_and_messages() {
         ("check --effective", none, 0, "[[http.listen]]  # default", "vansire: ok"),
         ("check --effective --http http://[::1]:0", none, 0, "url = \"http://[::1]:0\"\n", "vansire: ok"),
         ("check --effective", ("VANSIRE__LOG__ACCESS", "off"), 0, "access = \"off\"  # VANSIRE__LOG__ACCESS", "ok"),
+        ("check --effective", none, 0, "[[mqtt.listen]]  # default", "vansire: ok"),
+        ("check --effective --mqtt off", none, 0, "\nlisten = \"off\"  # --mqtt\n", "vansire: ok"),
+        ("check --effective", ("VANSIRE__MQTT__LISTEN", "off"), 0, "\"off\"  # VANSIRE__MQTT__LISTEN\n", "ok"),
+        (
+            "check --mqtt mqtt://:0",
+            none,
+            0,
+            "",
+            "mqtt://:0 would be reachable from: every network this machine is on\n",
+        ),
+        ("--mqtt http://:0", none, 2, "", "vansire: --mqtt: bad URL `http://:0/`: this version listens on mqtt only"),
+        ("resolve 127.0.0.1", none, 0, "127.0.0.1\n", ""),
+        ("resolve LOCALHOST -c broken.toml", none, 0, "127.0.0.1\n", ""),
+        ("resolve 127.0.0.1 --srv", none, 1, "", "vansire: "),
+        ("resolve a..b", none, 1, "", "a..b"),
         ("check --effective -q", none, 0, "level = \"warn\"  # -q", "vansire: ok"),
         (
             "check --http http://:0",
@@ -116,14 +131,16 @@ fn what_check_prints_is_a_configuration() {
          [[http.static]]\nroot = 'www'\nprefix = '/docs/'\nindex = ['a', 'b']\nnot_found = '404.html'\n\
          headers = { X-A = 'b\"' }\ntypes = { wasm = 'application/wasm' }\n[[http.static]]\nroot = '.'\n\
          [[http.redirect]]\nfrom = '/a/*'\nto = '/b/*'\nstatus = 307\n[http.limits]\nrequests_max = 5\n\
-         [log]\naccess_to = 'access.log'\n",
+         [mqtt]\nanonymous = 'all'\n[mqtt.limits]\nkeep_alive_max = 60\nqueue_overflow = 'reject'\n\
+         [time]\nservers = ['192.0.2.1', 'clock.lan:1123']\n[log]\naccess_to = 'access.log'\n",
     );
+    folder.write("off.toml", "mqtt.listen = 'off'\n");
     let values = |output: &Output| -> Vec<String> {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let text = String::from_utf8_lossy(&output.stdout);
         text.lines().map(|line| line.split("  # ").next().unwrap_or("").to_string()).collect()
     };
-    for file in ["own.toml", "empty.toml"] {
+    for file in ["own.toml", "empty.toml", "off.toml"] {
         folder.write("empty.toml", "");
         let first = folder.run(&format!("check --effective -c {file}"), &[]);
         // Paths mean the same wherever it is put.

@@ -33,8 +33,11 @@ impl Program {
             fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
             fs::write(path, text).expect("a file");
         }
+        // The usual port is for one program of this machine.
+        let quiet: &[&str] = if config.contains("mqtt") { &[] } else { &["--mqtt", "off"] };
         let mut child = Command::new(env!("CARGO_BIN_EXE_vansire"))
             .args(["-c", "own.toml"])
+            .args(quiet)
             .env_clear()
             .current_dir(&folder)
             .stdout(Stdio::piped())
@@ -59,7 +62,8 @@ impl Program {
     }
 
     fn tcp(&self, listener: usize) -> TcpStream {
-        let stream = TcpStream::connect(self.urls[listener].trim_start_matches("http://")).expect("it listens");
+        let (_, address) = self.urls[listener].split_once("://").expect("a URL");
+        let stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a time");
         stream
     }
@@ -259,7 +263,12 @@ fn a_unix_socket_has_its_mode_and_the_default_log_goes_to_stdout() {
 fn a_busy_port_is_a_failure_and_no_mistake_of_the_configuration() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", taken.local_addr().expect("its address"));
-    for (arguments, expected) in [(vec!["check", "--http", &url], 0), (vec!["--http", &url], 1)] {
+    let mqtt = url.replace("http", "mqtt");
+    for (arguments, expected) in [
+        (vec!["check", "--http", &url], 0),
+        (vec!["--mqtt", "off", "--http", &url], 1),
+        (vec!["--http", "http://127.0.0.1:0", "--mqtt", &mqtt], 1),
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_vansire"))
             .args(&arguments)
             .env_clear()
@@ -268,6 +277,239 @@ fn a_busy_port_is_a_failure_and_no_mistake_of_the_configuration() {
             .expect("the program runs");
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(expected), "{stderr}");
-        assert!(expected == 0 || stderr.contains(&url), "{stderr}");
+        let way_out = stderr.contains("another program listens there; stop it or choose another port");
+        assert!(expected == 0 || stderr.contains(arguments[3]) && way_out, "{stderr}");
     }
+}
+
+const MQTT: &str = "http.listen = 'http://127.0.0.1:0'\nmqtt.listen = 'mqtt://127.0.0.1:0'\n";
+
+/// A packet of MQTT from its first byte and the rest behind its length.
+fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let rest = parts.concat();
+    [&[first, u8::try_from(rest.len()).expect("a short packet")][..], &rest].concat()
+}
+
+/// The next packet, which is a short one; none at the end.
+fn next_packet(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).ok()?;
+    let mut rest = vec![0; head[1].into()];
+    stream.read_exact(&mut rest).ok()?;
+    Some([&head[..], &rest].concat())
+}
+
+/// A client of 3.1.1 that has been let in; its identifier has two letters.
+fn client(program: &Program, id: &[u8; 2]) -> TcpStream {
+    let mut stream = program.tcp(1);
+    stream.write_all(&packet(0x10, &[b"\0\x04MQTT\x04\0\0\x3c\0\x02", id])).expect("CONNECT");
+    assert_eq!(next_packet(&mut stream).expect("CONNACK"), b"\x20\x02\0\0");
+    stream
+}
+
+impl Program {
+    /// A call from this machine; its status and its body.
+    fn call(&self, method: &str, target: &str, fields: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let answer = self.send(
+            0,
+            &format!(
+                "{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\
+                 Content-Length: {length}\r\n\r\n{body}"
+            ),
+        );
+        (status(&answer), answer.split_once("\r\n\r\n").map(|(_, body)| body.to_string()).unwrap_or_default())
+    }
+}
+
+#[test]
+fn mqtt_clients_are_served_shown_and_sent_away() {
+    let program = Program::start("mqtt", 2, MQTT, &[]);
+    let mut subscriber = client(&program, b"s1");
+    subscriber.write_all(b"\x82\x08\0\x01\0\x03a/#\x01").expect("SUBSCRIBE");
+    assert_eq!(next_packet(&mut subscriber).expect("SUBACK"), b"\x90\x03\0\x01\x01");
+    let _other = client(&program, b"s2");
+
+    // (name, method, target, body, status, a part of the answer)
+    let table: &[(&str, &str, &str, &str, u16, &str)] = &[
+        ("text", "POST", "publish", r#"{"topic":"a/b","payload":"hi","qos":1}"#, 200, r#"{"receivers":1}"#),
+        ("bytes", "POST", "publish", r#"{"topic":"a/c","payload_base64":"/w==","retain":true}"#, 200, ":1}"),
+        ("nobody", "POST", "publish", r#"{"topic":"x"}"#, 200, r#"{"receivers":0}"#),
+        ("no topic", "POST", "publish", r#"{"payload":"hi"}"#, 400, "missing field `topic`"),
+        ("a filter", "POST", "publish", r#"{"topic":"a/#"}"#, 400, "cannot be read"),
+        ("QoS 3", "POST", "publish", r#"{"topic":"a","qos":3}"#, 400, "none of 0, 1, 2"),
+        ("both", "POST", "publish", r#"{"topic":"a","payload":"","payload_base64":""}"#, 400, "one too many"),
+        ("no base64", "POST", "publish", r#"{"topic":"a","payload_base64":"/w"}"#, 400, "not base64"),
+        ("a slip", "POST", "publish", r#"{"topic":"a","qso":1}"#, 400, "unknown field `qso`"),
+        ("no JSON", "POST", "publish", "topic=a", 400, "cannot be read"),
+        ("a read of a write", "GET", "publish", "", 405, "Only POST."),
+        ("a write of a read", "POST", "clients", "", 405, "Only GET, HEAD, DELETE."),
+        ("a page", "GET", "clients?limit=1", "", 200, r#""next":"/api/v1/clients?limit=1&after=s1"}"#),
+        ("the next", "GET", "clients?limit=2&after=s1", "", 200, r#"{"items":[{"id":"s2","#),
+        ("one", "GET", "clients?id=s1", "", 200, r#""connected":true,"remote":"127.0.0.1:"#),
+        ("none", "GET", "clients?id=s3", "", 404, ""),
+        ("no limit", "GET", "clients?limit=0", "", 400, "from 1 to 1000"),
+        (
+            "subscriptions",
+            "GET",
+            "subscriptions",
+            "",
+            200,
+            r#"{"items":[{"client":"s1","filter":"a/#","qos":1}],"next":null}"#,
+        ),
+        ("behind", "GET", "subscriptions?after=s1&after_filter=a/%23", "", 200, r#"{"items":[],"next":null}"#),
+        (
+            "retained",
+            "GET",
+            "retained?filter=a/%2B",
+            "",
+            200,
+            r#"{"items":[{"topic":"a/c","qos":0,"payload_bytes":1,"payload_base64":"/w=="}],"next":null}"#,
+        ),
+        ("one topic", "GET", "retained?topic=a/c", "", 200, r#"{"topic":"a/c","qos":0,"#),
+        ("no topic", "GET", "retained?topic=%23", "", 404, ""),
+        ("no filter", "GET", "retained?filter=a%23", "", 400, ""),
+        ("cleared", "DELETE", "retained?topic=a/c", "", 204, ""),
+        ("again", "DELETE", "retained?topic=a/c", "", 404, "no retained message"),
+        ("which", "DELETE", "retained", "", 400, "?topic="),
+        ("kicked", "DELETE", "clients?id=s1", "", 204, ""),
+        ("a stranger", "DELETE", "clients?id=s3", "", 404, "No client"),
+        ("status", "GET", "status", "", 200, r#""mqtt":{"clients":1,"clients_max":2,"#),
+        ("the clock", "GET", "time", "", 200, r#""synchronised":false,"#),
+        ("nothing", "GET", "other", "", 404, "Nothing is here."),
+    ];
+    for (name, method, target, body, expected, part) in table {
+        let (status, answer) = program.call(method, &format!("/api/v1/{target}"), "", body);
+        assert_eq!(status, *expected, "{name}: {answer}");
+        assert!(answer.contains(part), "{name}: {answer}");
+    }
+    assert_eq!(next_packet(&mut subscriber).expect("PUBLISH"), b"\x32\x09\0\x03a/b\0\x01hi");
+    assert_eq!(next_packet(&mut subscriber).expect("PUBLISH"), b"\x30\x06\0\x03a/c\xff");
+    assert_eq!(next_packet(&mut subscriber), None);
+    program.stop();
+}
+
+#[test]
+fn changes_are_for_this_machine_and_no_page_of_another_site() {
+    let config = format!("{MQTT}http.api_token_file = 'token'\n");
+    let program = Program::start("guard", 2, &config, &[("token", "a-token-of-many-letters\n")]);
+    let port = program.urls[0].rsplit_once(':').expect("a port").1.to_string();
+    let own = format!("Host: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n");
+    // (name, fields, status of a change, status of a read)
+    let table: &[(&str, &str, u16, u16)] = &[
+        ("curl", "Host: 127.0.0.1\r\n", 200, 200),
+        ("a page of our own", &own, 200, 200),
+        ("another site", "Host: localhost\r\nOrigin: http://example.org\r\n", 403, 200),
+        ("another port", "Host: localhost\r\nOrigin: http://localhost:3000\r\n", 403, 200),
+        ("a page of nobody", "Host: localhost\r\nOrigin: null\r\n", 403, 200),
+        ("DNS rebinding", "Host: example.org\r\nOrigin: http://example.org\r\n", 403, 403),
+        ("a token", "Host: example.org\r\nAuthorization: Bearer a-token-of-many-letters\r\n", 200, 200),
+        ("another token", "Host: localhost\r\nAuthorization: Bearer a-token-of-many-lettert\r\n", 401, 401),
+        ("a password", "Host: localhost\r\nAuthorization: Basic YTpi\r\n", 200, 200),
+    ];
+    let body = r#"{"topic":"a"}"#;
+    for (name, fields, change, read) in table {
+        let length = body.len();
+        let post = format!(
+            "POST /api/v1/publish HTTP/1.1\r\n{fields}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        let answer = program.send(0, &post);
+        assert_eq!(status(&answer), *change, "{name}: {answer}");
+        let get = format!("GET /api/v1/retained HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
+        let answer = program.send(0, &get);
+        assert_eq!(status(&answer), *read, "{name}: {answer}");
+    }
+    program.stop();
+}
+
+#[test]
+fn a_socket_has_its_mode_and_who_is_refused_is_told() {
+    let path = std::env::temp_dir().join(format!("vansire-mqtt-{}.sock", std::process::id()));
+    let config = format!(
+        "http.listen = 'http://127.0.0.1:0'\nmqtt.listen = [{{ url = 'mqtt+unix:{}', mode = '0600' }}, \
+         {{ url = 'mqtt://127.0.0.1:0' }}]\nmqtt.anonymous = 'all'\nlog.level = 'debug'\nmqtt.limits.packet_max = 128\n",
+        path.display()
+    );
+    let mut program = Program::start("socket", 3, &config, &[]);
+    assert!(program.urls[2].starts_with("mqtt://127.0.0.1:"), "{:?}", program.urls);
+    assert_eq!(program.urls[1], format!("mqtt+unix:{}", path.display()));
+    assert_eq!(fs::metadata(&path).expect("the socket").permissions().mode() & 0o777, 0o600);
+    let mut stream = UnixStream::connect(&path).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+    stream.write_all(&packet(0x10, &[b"\0\x04MQTT\x04\x02\0\x3c\0\x02u\n"])).expect("CONNECT");
+    let mut answer = Vec::new();
+    stream.write_all(b"\x30\x81\x01").expect("a packet that is too long");
+    stream.read_to_end(&mut answer).expect("the end");
+    assert_eq!(answer, b"\x20\x02\0\0");
+    let said: Vec<String> =
+        std::iter::repeat_with(|| program.line()).filter(|line| line.contains("mqtt: ")).take(2).collect();
+    assert_eq!(said[0], "vansire: mqtt: \"u\\n\" connected from a Unix socket, MQTT 3.1.1\n");
+    assert!(said[1].contains("was disconnected: "), "{}", said[1]);
+    program.stop();
+}
+
+#[test]
+fn the_clock_is_kept_right_and_told() {
+    use vansire::{Ctx, Event, Manager};
+    let mut server = Manager::new(()).unwrap();
+    let id = server.net().sntp_listen("sntp://127.0.0.1:0", |_: &mut Ctx<'_, ()>, _: Event<'_>| {}).unwrap();
+    let addr = server.net().local_addr(id).unwrap();
+    let waker = server.waker();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let config = format!(
+                "http.listen = 'http://127.0.0.1:0'\nmqtt.listen = 'off'\n\
+                 [time]\nservers = '{addr}'\ninterval = '1s'\nserve = 'sntp://127.0.0.1:0'\n"
+            );
+            let program = Program::start("clock", 2, &config, &[]);
+            let start = Instant::now();
+            let told = loop {
+                let (_, told) = program.call("GET", "/api/v1/time", "", "");
+                if told.contains("\"synchronised\":true") || start.elapsed() > PATIENCE {
+                    break told;
+                }
+                std::thread::yield_now();
+            };
+            let url = format!("\"servers\":[{{\"url\":\"sntp://{addr}\",\"agrees\":true,\"dropped\":false,");
+            assert!(told.contains("\"stratum\":10,") && told.contains(&url), "{told}");
+            let served = program.urls[1].trim_start_matches("sntp://");
+            let asked = Command::new(env!("CARGO_BIN_EXE_vansire")).args(["time", served]).env_clear().output();
+            let asked = asked.expect("the program runs");
+            let line = String::from_utf8_lossy(&asked.stdout);
+            // One more than the server that it follows.
+            assert!(line.contains("stratum 11"), "{asked:?}");
+            program.stop();
+            waker.stop().unwrap();
+        });
+        while !server.poll(None).unwrap().stop {}
+    });
+}
+
+#[test]
+fn users_have_passwords_and_rules() {
+    use vansire::broker::access::{Scheme, hash_password};
+    // This one takes long to check: it comes from another thread.
+    let users = format!("ann:{}\n", hash_password(b"secret", Scheme::Argon2id).expect("a hash"));
+    let config = format!("{MQTT}mqtt.password_file = 'users'\nmqtt.acl_file = 'acl'\n");
+    let mut program = Program::start("users", 2, &config, &[("users", &users), ("acl", "user ann\ntopic read a/#\n")]);
+    let connect = |password: &[u8]| {
+        let mut stream = program.tcp(1);
+        let parts: [&[u8]; 2] = [b"\0\x04MQTT\x04\xc2\0\x3c\0\x02c1\0\x03ann\0\x06", password];
+        stream.write_all(&packet(0x10, &parts)).expect("CONNECT");
+        (next_packet(&mut stream).expect("CONNACK"), stream)
+    };
+    assert_eq!(connect(b"secreT").0[..3], *b"\x20\x02\0");
+    assert_ne!(connect(b"secreT").0[3], 0);
+    let (answer, mut stream) = connect(b"secret");
+    assert_eq!(answer, b"\x20\x02\0\0");
+    stream.write_all(b"\x32\x06\0\x01a\0\x01x").expect("PUBLISH");
+    assert_eq!(next_packet(&mut stream).expect("PUBACK"), b"\x40\x02\0\x01");
+    let denied = loop {
+        let line = program.line();
+        if line.contains("publish") {
+            break line;
+        }
+    };
+    assert!(denied.starts_with("vansire: mqtt: \"c1\" (user \"ann\") may not publish \"a\": "), "{denied}");
+    program.stop();
 }

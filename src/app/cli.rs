@@ -9,8 +9,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 #[command(
     name = "vansire",
     version,
-    about = "A small web server, and the loop it runs on.\n\n\
-             Without anything else, `vansire` serves a welcome page at http://127.0.0.1:8080, for this machine only.",
+    about = "A small web server and MQTT broker, and the loop they run on.\n\n\
+             Without anything else, `vansire` serves a welcome page at http://127.0.0.1:8080 and MQTT clients at\n\
+             mqtt://127.0.0.1:1883, for this machine only.",
     after_help = EXAMPLES
 )]
 pub struct Cli {
@@ -39,6 +40,14 @@ pub enum Command {
         #[arg(required = true, value_name = "HOST[:PORT]")]
         servers: Vec<String>,
     },
+    /// Look up a name as the server does, and print its addresses, one a line
+    Resolve {
+        /// A host; with --srv a service, like _mqtt._tcp.example.org
+        name: String,
+        /// Look up where a service is: a line has priority, weight, port and host
+        #[arg(long)]
+        srv: bool,
+    },
 }
 
 /// Flags of every command. Each goes over the configuration file and the environment.
@@ -51,6 +60,10 @@ pub struct Flags {
     /// Listen at this address, like http://127.0.0.1:8080; may be repeated
     #[arg(long, value_name = "URL", global = true)]
     pub http: Vec<String>,
+
+    /// Listen for MQTT clients at this address, like mqtt://127.0.0.1:1883, or not at all: off; may be repeated
+    #[arg(long, value_name = "URL", global = true)]
+    pub mqtt: Vec<String>,
 
     /// Serve the files of this folder at /
     #[arg(long, value_name = "DIR", global = true)]
@@ -82,11 +95,13 @@ Examples:
   vansire                               the welcome page at http://127.0.0.1:8080
   vansire --root ./site                 the files of ./site
   vansire --http http://0.0.0.0:80      for every network this machine is on
+  vansire --mqtt off                    no MQTT
   vansire -c site.toml                  as site.toml says
   vansire check -c site.toml            is site.toml good?
   vansire check --effective             what is in effect, and who set it
   vansire check --effective > vansire.toml   a configuration to start from
   vansire time pool.ntp.org             how far is the clock off?
+  vansire resolve example.org           its addresses
 
 Configuration: the first of -c FILE, $VANSIRE_CONFIG, ./vansire.toml,
   $XDG_CONFIG_HOME/vansire/vansire.toml (by default in ~/.config; not for root) and
@@ -141,6 +156,8 @@ mod tests {
             ("vansire serve", true),
             ("vansire run extra", true),
             ("vansire time", true),
+            ("vansire resolve", true),
+            ("vansire --mqtt", true),
             ("vansire -c", true),
             ("vansire -v -q", true),
             ("vansire --help", false),

@@ -6,7 +6,7 @@
 //! here panics, whatever the file holds.
 
 mod find;
-mod items;
+pub(super) mod items;
 mod keys;
 mod loader;
 mod print;
@@ -16,7 +16,7 @@ mod value;
 mod verify;
 
 pub use find::{Chosen, Surroundings, choose, read};
-pub use items::{FolderConfig, ListenConfig, RedirectConfig};
+pub use items::{FolderConfig, ListenConfig, MqttListenConfig, RedirectConfig};
 pub use loader::{Loaded, Loader, Origin, Problems};
 pub use print::reference;
 
@@ -25,6 +25,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::app::access;
+use crate::broker::Overflow;
+pub use crate::broker::access::Anonymous;
 use crate::options::Limits;
 
 /// What the program does: every value is checked, and has its default where nobody set it.
@@ -32,6 +34,10 @@ use crate::options::Limits;
 pub struct Config {
     /// The HTTP server.
     pub http: HttpConfig,
+    /// The MQTT broker.
+    pub mqtt: MqttConfig,
+    /// The clock.
+    pub time: TimeConfig,
     /// What is written about the work.
     pub log: LogConfig,
     /// The bounds of the loop. `shutdown_timeout` is their `drain_timeout`.
@@ -45,10 +51,52 @@ pub struct HttpConfig {
     pub listen: Vec<ListenConfig>,
     /// Who is told how the program is doing.
     pub api: Api,
+    /// The file with the token of those who may use the API from elsewhere; empty: nobody may.
+    pub api_token_file: PathBuf,
     /// Folders whose files are served; none: the built-in welcome page.
     pub folders: Vec<FolderConfig>,
     /// Paths that are elsewhere now.
     pub redirects: Vec<RedirectConfig>,
+}
+
+/// The MQTT broker. What its fields do is told by their keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // The words of `broker::Options`.
+pub struct MqttConfig {
+    /// Where it listens; nowhere: there is none.
+    pub listen: Vec<MqttListenConfig>,
+    /// Clients without a user name; `None`: as the broker has it.
+    pub anonymous: Option<Anonymous>,
+    /// Empty: nobody's name is checked.
+    pub password_file: PathBuf,
+    /// Empty: who may connect may do anything.
+    pub acl_file: PathBuf,
+    pub packet_max: u32,
+    pub connect_timeout: Duration,
+    pub keep_alive_max: Option<Duration>,
+    pub inflight_max: u16,
+    pub topic_alias_max: u16,
+    pub sessions_max: usize,
+    pub session_expiry_max: Option<Duration>,
+    pub subscriptions_max: usize,
+    pub queue_messages_max: usize,
+    pub queue_bytes_max: usize,
+    pub queue_total_max: usize,
+    pub queue_overflow: Overflow,
+    pub retained_max: usize,
+    pub retained_bytes_max: usize,
+    pub sys_interval: Duration,
+}
+
+/// The clock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimeConfig {
+    /// Who keeps it right; nobody: it is the system's.
+    pub servers: Vec<String>,
+    /// How often each is asked.
+    pub interval: Duration,
+    /// Where the time is told to others.
+    pub serve: Vec<String>,
 }
 
 /// What is written about the work.
@@ -99,15 +147,29 @@ pub enum Level {
     Trace,
 }
 
+impl Config {
+    /// The URLs of every listener.
+    pub fn listen_urls(&self) -> impl Iterator<Item = &str> {
+        let http = self.http.listen.iter().map(|listen| &*listen.url);
+        let mqtt = self.mqtt.listen.iter().map(|listen| &*listen.url);
+        http.chain(mqtt).chain(self.time.serve.iter().map(|url| &**url))
+    }
+}
+
 impl Api {
     /// Whether a peer there is answered; one without an address is on a Unix socket.
     pub fn admits(self, peer: Option<IpAddr>) -> bool {
         match self {
             Api::Off => false,
-            Api::Local => peer.is_none_or(|ip| ip.to_canonical().is_loopback()),
+            Api::Local => is_here(peer),
             Api::All => true,
         }
     }
+}
+
+/// Whether a peer there is on this machine; one without an address is on a Unix socket.
+pub fn is_here(peer: Option<IpAddr>) -> bool {
+    peer.is_none_or(|ip| ip.to_canonical().is_loopback())
 }
 
 impl Level {
@@ -135,11 +197,40 @@ impl Default for Config {
                 // This machine only: a server that nobody configured must not be reachable from outside.
                 listen: vec![ListenConfig { url: "http://127.0.0.1:8080".into(), ..ListenConfig::default() }],
                 api: Api::Local,
+                api_token_file: PathBuf::new(),
                 folders: Vec::new(),
                 redirects: Vec::new(),
             },
+            mqtt: MqttConfig::default(),
+            time: TimeConfig { servers: Vec::new(), interval: Duration::from_secs(256), serve: Vec::new() },
             log: LogConfig { level: Level::Info, access: access::Format::Common, access_to: Output::Stdout },
             limits: Limits::new().drain_timeout(Duration::from_secs(10)),
+        }
+    }
+}
+
+impl Default for MqttConfig {
+    fn default() -> Self {
+        Self {
+            listen: vec![MqttListenConfig { url: "mqtt://127.0.0.1:1883".into(), mode: None }],
+            anonymous: None,
+            password_file: PathBuf::new(),
+            acl_file: PathBuf::new(),
+            packet_max: 2_000_000,
+            connect_timeout: Duration::from_secs(10),
+            keep_alive_max: None,
+            inflight_max: 20,
+            topic_alias_max: 10,
+            sessions_max: 100_000,
+            session_expiry_max: None,
+            subscriptions_max: 50_000,
+            queue_messages_max: 1_000,
+            queue_bytes_max: 64 << 20,
+            queue_total_max: 256 << 20,
+            queue_overflow: Overflow::DropNewest,
+            retained_max: 1_000_000,
+            retained_bytes_max: 256 << 20,
+            sys_interval: Duration::from_secs(10),
         }
     }
 }

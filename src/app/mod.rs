@@ -3,13 +3,16 @@
 //! Not a part of the library's promise: it may change in any release. [`main`] is where it starts.
 
 pub mod access;
+pub mod api;
 pub mod cli;
 pub mod config;
 mod folders;
 mod log;
+mod mqtt;
 pub mod pages;
 pub mod reach;
 pub mod redirect;
+mod resolve;
 mod serve;
 mod time;
 
@@ -37,9 +40,11 @@ pub fn main() -> ExitCode {
             return if answer.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
-    if let Some(Command::Time { servers }) = &cli.command {
+    match &cli.command {
         // Whatever the configuration is like.
-        return ended(time::ask(servers));
+        Some(Command::Time { servers }) => return ended(time::ask(servers)),
+        Some(Command::Resolve { name, srv }) => return ended(resolve::ask(name, *srv)),
+        Some(Command::Run | Command::Check { .. }) | None => {}
     }
     let loaded = load(&cli.flags, &Surroundings::of_process(), env::vars_os()).and_then(|loaded| {
         loaded.verify()?;
@@ -60,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Run => serve::serve(&loaded.config),
         Command::Check { effective } => check(&loaded, effective),
         Command::Time { servers } => time::ask(&servers),
+        Command::Resolve { name, srv } => resolve::ask(&name, srv),
     })
 }
 
@@ -86,10 +92,10 @@ fn check(loaded: &Loaded, effective: bool) -> Result<()> {
             Ok(()) | Err(_) => {}
         }
     }
-    for listen in &loaded.config.http.listen {
-        let reach = Url::parse(&listen.url).ok().and_then(|url| Reach::of_url(&url));
+    for url in loaded.config.listen_urls() {
+        let reach = Url::parse(url).ok().and_then(|url| Reach::of_url(&url));
         if let Some(reach) = reach.filter(Reach::is_from_outside) {
-            note(&format!("{} would be reachable from: {reach}", listen.url));
+            note(&format!("{url} would be reachable from: {reach}"));
         }
     }
     note("ok");
@@ -112,6 +118,9 @@ fn load(
     loader.environment(variables);
     if !flags.http.is_empty() {
         loader.flag("--http", "http.listen", &flags.http);
+    }
+    if !flags.mqtt.is_empty() {
+        loader.flag("--mqtt", "mqtt.listen", &flags.mqtt);
     }
     if let Some(root) = &flags.root {
         loader.flag("--root", "http.static", std::slice::from_ref(root));
@@ -153,10 +162,8 @@ mod tests {
         // Nothing of the tests' folder or machine may have been read.
         assert_eq!(loaded.file(), None);
         assert_eq!(loaded.config, config::Config::default());
-        for listen in &loaded.config.http.listen {
-            let address = listen.url.strip_prefix("http://").and_then(|rest| rest.parse().ok()).expect("an address");
-            assert!(!reach::Reach::of(&crate::net::Address::Inet(address)).is_from_outside());
-        }
+        let urls: Vec<_> = loaded.config.listen_urls().collect();
+        assert_eq!(urls, ["http://127.0.0.1:8080", "mqtt://127.0.0.1:1883"]);
     }
 
     #[test]

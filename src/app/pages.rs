@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::app::api::Mqtt;
 use crate::app::reach::Reach;
 use crate::manager::{ConnInfo, ConnKind, ConnState, Stats};
 use crate::net::Address;
@@ -53,6 +54,8 @@ pub struct Status {
     pub log_lines_dropped_total: u64,
     /// What is listened on.
     pub listeners: Vec<Listener>,
+    /// The MQTT broker.
+    pub mqtt: Mqtt,
     /// The event loop.
     #[serde(rename = "loop")]
     pub turns: Loop,
@@ -68,16 +71,16 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// That connection, if it is a listener.
-    pub fn of(info: &ConnInfo) -> Option<Self> {
+    /// That connection, if it is a listener; its URLs have this scheme.
+    pub fn of(info: &ConnInfo, scheme: &str) -> Option<Self> {
         let local = match (info.kind, &info.local) {
-            (ConnKind::Listener, Some(local)) => local,
+            // A server of datagrams has no connections: its socket is who listens.
+            (ConnKind::Listener | ConnKind::Udp, Some(local)) => local,
             _ => return None,
         };
         let url = match local {
-            Address::Inet(_) => format!("{}://{local}", info.protocol),
-            Address::Unix(_) if info.protocol == "tcp" => local.to_string(),
-            Address::Unix(_) => format!("{}+{local}", info.protocol),
+            Address::Inet(_) => format!("{scheme}://{local}"),
+            Address::Unix(_) => format!("{scheme}+{local}"),
         };
         Some(Self { url, reach: Reach::of(local).to_string() })
     }
@@ -218,6 +221,7 @@ mod tests {
             bytes_out: 200,
             log_lines_dropped_total: 0,
             listeners: vec![Listener { url: "http://127.0.0.1:8080".into(), reach: "this machine only".into() }],
+            mqtt: Mqtt::default(),
             turns: Loop { turns_total: 9, accepted_total: 3, handler_panics_total: 1, ..Loop::default() },
         };
         assert_eq!(
@@ -226,6 +230,12 @@ mod tests {
                 r#"{"name":"vansire","version":"0.1.0","uptime_seconds":5,"pid":42,"connections":2,"requests_total":7,"#,
                 r#""bytes_in":100,"bytes_out":200,"log_lines_dropped_total":0,"#,
                 r#""listeners":[{"url":"http://127.0.0.1:8080","reach":"this machine only"}],"#,
+                r#""mqtt":{"clients":0,"clients_max":0,"sessions":0,"subscriptions":0,"retained":0,"retained_bytes":0,"#,
+                r#""queued":0,"queued_bytes":0,"connected_total":0,"refused_total":0,"denied_total":0,"#,
+                r#""protocol_errors_total":0,"packets_in_total":0,"packets_out_total":0,"messages_in_total":0,"#,
+                r#""messages_out_total":0,"wills_total":0,"sessions_expired_total":0,"retained_refused_total":0,"#,
+                r#""dropped_total":{"slow":0,"queue_full":0,"total_full":0,"too_large":0,"expired":0,"denied":0,"#,
+                r#""session_ended":0}},"#,
                 r#""loop":{"turns_total":9,"accepted_total":3,"accept_stalls_total":0,"requests_refused_total":0,"#,
                 r#""timeouts_total":0,"slow_consumers_total":0,"timers_fired_total":0,"handler_panics_total":1}}"#
             )
@@ -268,14 +278,14 @@ mod tests {
         let id = net.listen("http://127.0.0.1:0", |_: &mut Ctx<'_, ()>, _: Event<'_>| {}).expect("a free port");
         let info = net.info(id).expect("the listener");
         let port = info.local.as_ref().and_then(Address::port).expect("a port");
-        let listener = Listener::of(&info).expect("a listener");
+        let listener = Listener::of(&info, "http").expect("a listener");
         assert_eq!(listener.url, format!("http://127.0.0.1:{port}"));
         assert_eq!(listener.reach, "this machine only");
         let shown = Connection::from(&info);
         assert_eq!((shown.kind, shown.protocol, shown.state), ("listener", "http", "open"));
         assert_eq!((shown.id, shown.local), (id.to_string(), Some(format!("127.0.0.1:{port}"))));
-        let udp = net.listen("udp://127.0.0.1:0", |_: &mut Ctx<'_, ()>, _: Event<'_>| {}).expect("a free port");
-        assert!(Listener::of(&net.info(udp).expect("the socket")).is_none());
+        let out = net.connect(listener.url.as_str(), |_: &mut Ctx<'_, ()>, _: Event<'_>| {}).expect("it begins");
+        assert!(Listener::of(&net.info(out).expect("the connection"), "http").is_none());
     }
 
     #[test]

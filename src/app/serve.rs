@@ -1,32 +1,41 @@
 //! The server: what `vansire run` does.
 
 use std::process;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::access::{self, Entry, Format};
-use super::config::{Api, Config, Level};
+use super::api::{self, Refusal, Reply, Token};
+use super::config::{Api, Config, Level, items};
 use super::folders::Folders;
 use super::log::Log;
-use super::pages::{self, Connection, Connections, Health, Listener, Status};
+use super::mqtt;
+use super::pages::{self, Health, Listener, Status};
+use super::reach::Reach;
 use super::redirect::Redirects;
+use crate::broker::Broker;
 use crate::error::{Error, Kind, Result};
 use crate::event::{CloseReason, Deadline, Event, Sent};
 use crate::files::Dir;
 use crate::id::{ConnId, ConnMap};
+use crate::manager::sntp::SyncOptions;
 use crate::manager::{ConnInfo, Ctx, Manager};
 use crate::options::ListenOptions;
 use crate::proto::http::{BodyLen, Request, Response, Version};
 
 /// What the handlers share.
-struct Site {
+pub(super) struct Site {
     folders: Folders,
     redirects: Redirects,
-    api: Api,
+    pub(super) api: Api,
+    pub(super) token: Option<Token>,
+    pub(super) broker: Broker,
     level: Level,
-    log: Log,
+    log: Rc<Log>,
     line: String,
     started: Instant,
-    listeners: Vec<ConnId>,
+    /// With the schemes of their URLs.
+    listeners: Vec<(ConnId, &'static str)>,
     asked: ConnMap<Asked>,
 }
 
@@ -49,12 +58,20 @@ struct Line {
 /// Serves until SIGINT or SIGTERM, then ends gracefully.
 pub(super) fn serve(config: &Config) -> Result<()> {
     let folders = Folders::open(&config.http.folders).map_err(|why| Error::new(Kind::Io, why))?;
+    let token = match &config.http.api_token_file {
+        path if path.as_os_str().is_empty() => None,
+        path => Some(api::read_token(path).map_err(|why| Error::new(Kind::Io, why))?),
+    };
+    let who = mqtt::access(&config.mqtt)?;
+    let log = Rc::new(Log::start(&config.log.access_to)?);
     let site = Site {
         folders,
         redirects: Redirects::new(&config.http.redirects),
         api: config.http.api,
+        token,
+        broker: mqtt::broker(&config.mqtt, &who, config.log.level, Rc::clone(&log)),
         level: config.log.level,
-        log: Log::start(&config.log.access_to)?,
+        log,
         line: String::new(),
         started: Instant::now(),
         listeners: Vec::new(),
@@ -72,12 +89,35 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         }
         let handler = move |cx: &mut Ctx<'_, Site>, event: Event<'_>| handle(cx, event, access);
         let id = manager.net().listen(options, handler)?;
-        let listener = manager.net().info(id).as_ref().and_then(Listener::of);
-        let site = manager.state_mut();
-        site.listeners.push(id);
-        if let Some(listener) = listener {
-            site.note(Level::Info, || format!("listening on {} - reachable from: {}", listener.url, listener.reach));
+        listens(&mut manager, id, "http", "");
+    }
+    let broker = manager.state().broker.clone();
+    for listen in &config.mqtt.listen {
+        let mut options = ListenOptions::new(&listen.url);
+        if let Some(mode) = listen.mode {
+            options = options.unix_mode(mode);
         }
+        let id = broker.listen(&mut manager.net(), options)?;
+        let only_here = if mqtt::is_for_here(&config.mqtt) { "; clients on this machine only may connect" } else { "" };
+        let (answers, waker) = (who.answers(), manager.waker());
+        answers.on_ready(move || drop(waker.wakeup(id, b"")));
+        listens(&mut manager, id, "mqtt", only_here);
+    }
+    // Passwords that take long to check are checked elsewhere; any listener will do to wake us.
+    let answers = who.answers();
+    manager.on_turn(move |_, net| {
+        while let Some((token, answer)) = answers.next() {
+            broker.answer(net, token, answer);
+        }
+    });
+    if !config.time.servers.is_empty() {
+        let servers = config.time.servers.iter().map(|server| items::time_server_url(server));
+        let options = SyncOptions::new(servers).every(config.time.interval).floor(config.time.interval.min(FLOOR));
+        manager.net().sync_time(options)?;
+    }
+    for url in &config.time.serve {
+        let id = manager.net().sntp_listen(url, |_: &mut Ctx<'_, Site>, _: Event<'_>| {})?;
+        listens(&mut manager, id, "sntp", "");
     }
     let result = manager.run();
     let stats = manager.stats();
@@ -85,6 +125,19 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         .state()
         .note(Level::Info, || format!("stopped: {} requests on {} connections", stats.http_requests, stats.accepted));
     result
+}
+
+/// Says that somebody listens, and who can reach it; `but` is added where not all of those are served.
+fn listens(manager: &mut Manager<Site>, id: ConnId, scheme: &'static str, but: &str) {
+    let info = manager.net().info(id);
+    let site = manager.state_mut();
+    site.listeners.push((id, scheme));
+    let Some((info, listener)) = info.and_then(|info| Listener::of(&info, scheme).map(|listener| (info, listener)))
+    else {
+        return;
+    };
+    let but = if info.local.is_some_and(|local| Reach::of(&local).is_from_outside()) { but } else { "" };
+    site.note(Level::Info, || format!("listening on {} - reachable from: {}{but}", listener.url, listener.reach));
 }
 
 fn handle(cx: &mut Ctx<'_, Site>, event: Event<'_>, access: Format) {
@@ -139,17 +192,13 @@ fn answer(cx: &mut Ctx<'_, Site>, request: &Request<'_>, access: Format) {
         return reply(cx, request, Response::text(400, "The path cannot be decoded.\n"), access);
     };
     match &*path {
-        "/healthz" | "/api/v1/status" | "/api/v1/connections" if !is_read => read_only(cx, request, access),
+        "/healthz" if !is_read => read_only(cx, request, access),
         "/healthz" => json(cx, request, pages::to_json(&Health::OK), access),
-        "/api/v1/status" if sees_api(cx, request) => {
-            let status = status(cx);
-            json(cx, request, pages::to_json(&status), access);
-        }
-        "/api/v1/connections" if sees_api(cx, request) => {
-            let connections = cx.net.connections().iter().map(Connection::from).collect();
-            json(cx, request, pages::to_json(&Connections { connections }), access);
-        }
-        "/api/v1/status" | "/api/v1/connections" => nothing(cx, request, access),
+        path if path.starts_with("/api/v1/") => match api::answer(cx, request, path) {
+            Reply::Json(body) => json(cx, request, body, access),
+            Reply::Done => reply(cx, request, Response::new(204), access),
+            Reply::Refused(refusal) => refused(cx, request, &refusal, access),
+        },
         path => match cx.state.redirects.find(request.raw_path(), request.query_string()) {
             Some((status, place)) => redirect(cx, request, status, &place, access),
             None => content(cx, request, path, access),
@@ -173,9 +222,16 @@ fn content(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str, access: Fo
     }
 }
 
-/// Whether the peer is one of those who are told of all the others.
-fn sees_api(cx: &Ctx<'_, Site>, request: &Request<'_>) -> bool {
-    cx.state.api.admits(request.remote_addr().map(|peer| peer.ip()))
+fn refused(cx: &mut Ctx<'_, Site>, request: &Request<'_>, refusal: &Refusal, access: Format) {
+    let text = format!("{}\n", refusal.why);
+    let mut response = Response::text(refusal.status, &text);
+    if !refusal.allow.is_empty() {
+        response = response.header("Allow", refusal.allow);
+    }
+    if refusal.status == 401 {
+        response = response.header("WWW-Authenticate", "Bearer");
+    }
+    reply(cx, request, response, access);
 }
 
 fn nothing(cx: &mut Ctx<'_, Site>, request: &Request<'_>, access: Format) {
@@ -190,20 +246,23 @@ fn redirect(cx: &mut Ctx<'_, Site>, request: &Request<'_>, status: u16, place: &
     reply(cx, request, Response::text(status, "It is elsewhere.\n").header("Location", place), access);
 }
 
-fn status(cx: &mut Ctx<'_, Site>) -> Status {
+/// How the program is doing.
+pub(super) fn status(cx: &Ctx<'_, Site>) -> Status {
     let stats = cx.net.stats();
-    let infos: Vec<ConnInfo> = cx.state.listeners.iter().filter_map(|id| cx.net.info(*id)).collect();
+    let listener = |(id, scheme): &(ConnId, &str)| Listener::of(&cx.net.info(*id)?, scheme);
+    let listeners: Vec<Listener> = cx.state.listeners.iter().filter_map(listener).collect();
     Status {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: cx.now.saturating_duration_since(cx.state.started).as_secs(),
         pid: process::id(),
-        connections: cx.net.connection_count().saturating_sub(infos.len()),
+        connections: cx.net.connection_count().saturating_sub(listeners.len()),
         requests_total: stats.http_requests,
         bytes_in: stats.bytes_in,
         bytes_out: stats.bytes_out,
         log_lines_dropped_total: cx.state.log.dropped(),
-        listeners: infos.iter().filter_map(Listener::of).collect(),
+        listeners,
+        mqtt: cx.state.broker.stats().into(),
         turns: stats.into(),
     }
 }
@@ -261,6 +320,9 @@ fn unix_time() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
+/// Time servers of others are not asked more often, unless their user says so.
+const FLOOR: Duration = Duration::from_secs(64);
+
 impl Line {
     fn of(request: &Request<'_>) -> Self {
         Self {
@@ -274,6 +336,13 @@ impl Line {
 }
 
 impl Site {
+    /// What is spoken on a connection: the broker reads bare bytes.
+    pub(super) fn protocol(&self, info: &ConnInfo) -> &'static str {
+        let mut listeners = self.listeners.iter();
+        let found = listeners.find(|(id, _)| *id == info.id || Some(*id) == info.listener);
+        found.map_or(info.protocol, |(_, scheme)| scheme)
+    }
+
     fn write(&mut self, access: Format, entry: &Entry<'_>) {
         self.line.clear();
         access::write_line(access, entry, &mut self.line);

@@ -66,7 +66,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub(super) const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Connect => "connect",
             Self::Publish => "publish",

@@ -30,6 +30,7 @@ mod core;
 mod events;
 mod flow;
 mod inbound;
+mod inspect;
 mod local;
 mod message;
 mod options;
@@ -52,6 +53,7 @@ pub use access::{
 };
 pub use admin::ClientInfo;
 pub use events::{Action, DropReason, Drops, Event, Parting, Stats};
+pub use inspect::SubscriptionInfo;
 pub use local::{Inbox, Received};
 pub use message::Message;
 pub use options::{Options, Overflow};

@@ -19,6 +19,7 @@ use super::access::{Access, AccessToken, Answer};
 use super::admin::ClientInfo;
 use super::core::{Core, Sink};
 use super::events::Stats;
+use super::inspect::SubscriptionInfo;
 use super::local::{Inbox, Received};
 use super::message::{Message, Publication};
 use super::options::{OnEvent, Options};
@@ -230,6 +231,22 @@ impl Broker {
     /// One of them.
     pub fn client<S>(&self, net: &Net<'_, S>, id: &str) -> Option<ClientInfo> {
         self.shared.core.borrow().client(id, net.core.now)
+    }
+
+    /// A page of the clients that [`clients`](Self::clients) shows: at most `max`, in the order of their identifiers, those after one.
+    pub fn clients_page<S>(&self, net: &Net<'_, S>, after: Option<&str>, max: usize) -> Vec<ClientInfo> {
+        self.shared.core.borrow().clients_page(after, max, net.core.now)
+    }
+
+    /// A page of the subscriptions of clients: at most `max`, in the order of client identifiers and then of filters, those
+    /// after one; `of`: those of one client. Costs the number of all.
+    pub fn subscriptions_page(
+        &self,
+        of: Option<&str>,
+        after: Option<(&str, &str)>,
+        max: usize,
+    ) -> Vec<SubscriptionInfo> {
+        self.shared.core.borrow().subscriptions_page(of, after, max)
     }
 
     /// Shows each subscription of clients: the client identifier and the filter. The broker cannot be used meanwhile.

@@ -60,6 +60,13 @@ impl Shares {
         Ok(true)
     }
 
+    /// What a member wants.
+    pub(super) fn wanted(&self, group: &str, levels: &str, who: u32) -> Option<Wanted> {
+        let at = *self.names.get(format!("{group}/{levels}").as_str())?;
+        let members = &self.groups.get(at as usize)?.members;
+        members.iter().find(|(member, _)| *member == who).map(|(_, wanted)| *wanted)
+    }
+
     /// Removes a member; whether it was one.
     pub(super) fn remove(&mut self, group: &str, levels: &str, who: u32) -> bool {
         let name = format!("{group}/{levels}");

@@ -1,4 +1,4 @@
-//! What the lists hold: listeners, folders, redirects.
+//! What the lists hold: listeners, folders, redirects; and the URLs that other keys take.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -17,6 +17,15 @@ pub struct ListenConfig {
     pub mode: Option<u32>,
     /// The access log of what comes in here; `None`: as everywhere.
     pub access: Option<access::Format>,
+}
+
+/// One place where MQTT clients connect.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MqttListenConfig {
+    /// The address, or the path of a Unix socket.
+    pub url: String,
+    /// Permission bits of a Unix socket; `None`: as the umask leaves them.
+    pub mode: Option<u32>,
 }
 
 /// A folder that is served.
@@ -75,11 +84,38 @@ impl Item for ListenConfig {
     const AT_LEAST: usize = 1;
 
     fn check(&self) -> Result<(), (&'static str, String)> {
-        let is_unix = Url::parse(&self.url).is_ok_and(|url| url.unix_path().is_some());
-        match self.mode {
-            Some(_) if !is_unix => Err(("mode", "only the path of a Unix socket has permission bits".into())),
-            Some(_) | None => Ok(()),
-        }
+        check_mode(&self.url, self.mode)
+    }
+}
+
+impl Item for MqttListenConfig {
+    const FIELDS: &'static [Key<Self>] = &[
+        Key {
+            path: "url",
+            help: "mqtt://ADDRESS:PORT, or mqtt+unix:/PATH for a Unix socket. 127.0.0.1 is this machine only, 0.0.0.0 and [::] every network \
+                   it is on; port 0 is any free one.",
+            slot: |listen| Slot::Text(&mut listen.url, mqtt_listen_url),
+        },
+        Key {
+            path: "mode",
+            help: "Who may open the Unix socket; otherwise as the umask leaves it.",
+            slot: |listen| Slot::Mode(&mut listen.mode),
+        },
+    ];
+    const REQUIRED: &'static [&'static str] = &["url"];
+    const SHORT: Option<&'static str> = Some("url");
+    const OFF: Option<&'static str> = Some("off");
+
+    fn check(&self) -> Result<(), (&'static str, String)> {
+        check_mode(&self.url, self.mode)
+    }
+}
+
+fn check_mode(url: &str, mode: Option<u32>) -> Result<(), (&'static str, String)> {
+    let is_unix = Url::parse(url).is_ok_and(|url| url.unix_path().is_some());
+    match mode {
+        Some(_) if !is_unix => Err(("mode", "only the path of a Unix socket has permission bits".into())),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -182,18 +218,49 @@ impl Default for RedirectConfig {
 
 /// Refuses what cannot be listened on; whether the address is free shows when it is bound.
 fn listen_url(text: &str) -> Result<(), String> {
+    listens_on(text, Scheme::Http)
+}
+
+fn mqtt_listen_url(text: &str) -> Result<(), String> {
+    listens_on(text, Scheme::Mqtt)
+}
+
+/// The same for where the time is told.
+pub(super) fn sntp_listen_url(text: &str) -> Result<(), String> {
+    listens_on(text, Scheme::Sntp)
+}
+
+fn listens_on(text: &str, scheme: Scheme) -> Result<(), String> {
     let url = Url::parse(text).map_err(|e| e.to_string())?;
     url.listen_target().map_err(|e| e.to_string())?;
+    let name = scheme.as_str();
     if url.scheme().is_tls() {
-        return Err(format!("bad URL `{url}`: this version has no TLS; listen on http, behind a proxy that speaks it"));
+        return Err(format!(
+            "bad URL `{url}`: this version has no TLS; listen on {name}, behind a proxy that speaks it"
+        ));
     }
-    if url.scheme() != Scheme::Http {
-        return Err(format!("bad URL `{url}`: this version listens on http only"));
+    if url.scheme() != scheme {
+        return Err(format!("bad URL `{url}`: this version listens on {name} only"));
     }
     if url.user().is_some() || (url.unix_path().is_none() && url.path() != "/") {
         return Err(format!("bad URL `{url}`: to listen takes a host and a port only"));
     }
     Ok(())
+}
+
+/// A time server: a name or an address with a port where it is not 123, or the URL of one.
+pub(super) fn time_server(text: &str) -> Result<(), String> {
+    let url = Url::parse(&time_server_url(text)).map_err(|e| e.to_string())?;
+    if url.scheme() == Scheme::Sntp && url.user().is_none() && url.path() == "/" {
+        Ok(())
+    } else {
+        Err(format!("bad URL `{url}`: a time server is HOST, HOST:PORT or sntp://HOST:PORT"))
+    }
+}
+
+/// The URL of a time server.
+pub(in crate::app) fn time_server_url(text: &str) -> String {
+    if text.contains("://") { text.into() } else { format!("sntp://{text}") }
 }
 
 fn prefix(text: &str) -> Result<(), String> {
@@ -279,6 +346,7 @@ mod tests {
             ("htp://localhost", Err("unknown scheme `htp`")),
             ("https://localhost:8443", Err("no TLS")),
             ("tcp://localhost:8443", Err("http only")),
+            ("mqtt://localhost:1883", Err("http only")),
             ("http://", Err("no host")),
             ("http://example.org:80", Err("listening needs an address")),
             ("http://127.0.0.1:80/app", Err("a host and a port only")),
@@ -286,6 +354,32 @@ mod tests {
             ("http://127.0.0.1:65536", Err("65535")),
         ];
         holds(table, listen_url);
+        let table: &[Row<'_>] = &[
+            ("mqtt://127.0.0.1", Ok(())),
+            ("mqtt+unix:/run/v.sock", Ok(())),
+            ("http://127.0.0.1", Err("mqtt only")),
+            ("mqtts://127.0.0.1", Err("no TLS")),
+            ("mqtt+ws://127.0.0.1", Err("mqtt only")),
+            ("mqtt://user:secret@127.0.0.1", Err("a host and a port only")),
+            ("off", Err("no scheme")),
+        ];
+        holds(table, mqtt_listen_url);
+    }
+
+    #[test]
+    fn a_time_server_is_a_host() {
+        let bad = Err("a time server is HOST");
+        let table: &[Row<'_>] = &[
+            ("pool.ntp.org", Ok(())),
+            ("192.0.2.1:1123", Ok(())),
+            ("[2001:db8::1]", Ok(())),
+            ("sntp://192.0.2.1", Ok(())),
+            ("http://192.0.2.1", bad),
+            ("sntp://u:secret@192.0.2.1", bad),
+            ("a/b", bad),
+            ("a b", Err("bad URL")),
+        ];
+        holds(table, time_server);
     }
 
     #[test]

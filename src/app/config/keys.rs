@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Config;
+use super::items::{sntp_listen_url, time_server};
 use super::slot::{Key, Slot};
 
 /// The key of that path.
@@ -12,7 +13,7 @@ pub(super) fn key(path: &str) -> Option<&'static Key<Config>> {
 
 /// Every key: those of one table together, lists of tables behind the values of theirs, the ones without a table first
 /// (TOML wants it so).
-pub(super) static KEYS: [Key<Config>; 24] = [
+pub(super) static KEYS: [Key<Config>; 47] = [
     Key {
         path: "shutdown_timeout",
         help: "How long open connections may take to finish after SIGTERM; then they are closed.",
@@ -23,6 +24,12 @@ pub(super) static KEYS: [Key<Config>; 24] = [
         help: "Who is answered at /api/v1/, where the pages name every peer: peers on this machine (local), everybody (all), nobody (off). \
                Behind a proxy on this machine everybody is local: there, switch it off.",
         slot: |c| Slot::Word(&mut c.http.api),
+    },
+    Key {
+        path: "http.api_token_file",
+        help: "A file with a token of 16 characters or more. Who sends it (Authorization: Bearer TOKEN) may use the whole API from \
+               anywhere, unless http.api is off. Without it, calls that change something are for this machine alone.",
+        slot: |c| Slot::Path(&mut c.http.api_token_file),
     },
     Key { path: "http.listen", help: "Where to listen.", slot: |c| Slot::List(&mut c.http.listen) },
     Key {
@@ -85,6 +92,120 @@ pub(super) static KEYS: [Key<Config>; 24] = [
         path: "http.limits.rate_grace",
         help: "The time over which rate_floor is asked for; for what a client takes it is six times as long.",
         slot: |c| Slot::Time(&mut c.limits.rate_grace, Duration::from_millis(100)..=DAY),
+    },
+    Key {
+        path: "mqtt.anonymous",
+        help: "Which clients may connect without a user name: none (off), those on this machine (local), all (all). Not set: off with a \
+               password_file, local without.",
+        slot: |c| Slot::Word(&mut c.mqtt.anonymous),
+    },
+    Key {
+        path: "mqtt.password_file",
+        help: "Users and the hashes of their passwords, as mosquitto_passwd writes them. Without it no user name is checked.",
+        slot: |c| Slot::Path(&mut c.mqtt.password_file),
+    },
+    Key {
+        path: "mqtt.acl_file",
+        help: "Who may publish and subscribe to what, in mosquitto's format. Without it, who may connect may do anything.",
+        slot: |c| Slot::Path(&mut c.mqtt.acl_file),
+    },
+    Key {
+        path: "mqtt.listen",
+        help: "Where MQTT clients connect, in all versions.",
+        slot: |c| Slot::List(&mut c.mqtt.listen),
+    },
+    Key {
+        path: "mqtt.limits.packet_max",
+        help: "Bytes of a packet, both ways; who sends a longer one is cut off.",
+        slot: |c| Slot::Size(&mut c.mqtt.packet_max, 128..=256 << 20),
+    },
+    Key {
+        path: "mqtt.limits.connect_timeout",
+        help: "From the start of a connection until the client has introduced itself.",
+        slot: |c| Slot::Time(&mut c.mqtt.connect_timeout, TICK..=DAY),
+    },
+    Key {
+        path: "mqtt.limits.keep_alive_max",
+        help: "The longest keep-alive; an MQTT 5 client that asks for more, or for none, is told this one.",
+        slot: |c| Slot::MaybeTime(&mut c.mqtt.keep_alive_max, Duration::from_secs(1)..=Duration::from_secs(65_534)),
+    },
+    Key {
+        path: "mqtt.limits.inflight_max",
+        help: "Messages of QoS 1 and 2 under way to a client at once, and from one (receive maximum).",
+        slot: |c| Slot::Count(&mut c.mqtt.inflight_max, 1..=65_535),
+    },
+    Key {
+        path: "mqtt.limits.topic_alias_max",
+        help: "Topic aliases of a connection, each way.",
+        slot: |c| Slot::Count(&mut c.mqtt.topic_alias_max, 0..=65_535),
+    },
+    Key {
+        path: "mqtt.limits.sessions_max",
+        help: "Sessions, connected or not; above it new clients are refused.",
+        slot: |c| Slot::Count(&mut c.mqtt.sessions_max, 1..=10_000_000),
+    },
+    Key {
+        path: "mqtt.limits.session_expiry_max",
+        help: "How long a session may outlive its connection, whatever its client asks for. Not set: for ever.",
+        slot: |c| {
+            Slot::MaybeTime(&mut c.mqtt.session_expiry_max, Duration::ZERO..=Duration::from_secs(u32::MAX as u64 - 1))
+        },
+    },
+    Key {
+        path: "mqtt.limits.subscriptions_max",
+        help: "Subscriptions of a client; more are refused.",
+        slot: |c| Slot::Count(&mut c.mqtt.subscriptions_max, 1..=MAX),
+    },
+    Key {
+        path: "mqtt.limits.queue_messages_max",
+        help: "Messages of QoS 1 and 2 that wait for a client, besides those under way.",
+        slot: |c| Slot::Count(&mut c.mqtt.queue_messages_max, 0..=MAX),
+    },
+    Key {
+        path: "mqtt.limits.queue_bytes_max",
+        help: "Bytes of those.",
+        slot: |c| Slot::Size(&mut c.mqtt.queue_bytes_max, 0..=MAX),
+    },
+    Key {
+        path: "mqtt.limits.queue_total_max",
+        help: "Bytes of those for all clients together.",
+        slot: |c| Slot::Size(&mut c.mqtt.queue_total_max, 0..=64 << 30),
+    },
+    Key {
+        path: "mqtt.limits.queue_overflow",
+        help: "What happens to a message above these three: it is dropped (drop_newest), the oldest ones are dropped for it (drop_oldest), \
+               or it is dropped and an MQTT 5 publisher is told so (reject).",
+        slot: |c| Slot::Word(&mut c.mqtt.queue_overflow),
+    },
+    Key {
+        path: "mqtt.limits.retained_max",
+        help: "Retained messages; above it a message of a new topic is not kept.",
+        slot: |c| Slot::Count(&mut c.mqtt.retained_max, 0..=MAX),
+    },
+    Key {
+        path: "mqtt.limits.retained_bytes_max",
+        help: "Bytes of retained messages.",
+        slot: |c| Slot::Size(&mut c.mqtt.retained_bytes_max, 0..=64 << 30),
+    },
+    Key {
+        path: "mqtt.limits.sys_interval",
+        help: "How often the values below $SYS are published, while somebody subscribes to them. 0: never.",
+        slot: |c| Slot::Time(&mut c.mqtt.sys_interval, Duration::ZERO..=DAY),
+    },
+    Key {
+        path: "time.servers",
+        help: "Time servers, as HOST or HOST:PORT: one, or three and more. They keep the program's clock right; the system's is not set.",
+        slot: |c| Slot::Texts(&mut c.time.servers, time_server),
+    },
+    Key {
+        path: "time.interval",
+        help: "How often each is asked. Less than 64 s is for servers of your own.",
+        slot: |c| Slot::Time(&mut c.time.interval, Duration::from_secs(1)..=DAY),
+    },
+    Key {
+        path: "time.serve",
+        help: "Where to tell the time to others, as sntp://ADDRESS:PORT.",
+        slot: |c| Slot::Texts(&mut c.time.serve, sntp_listen_url),
     },
     Key { path: "log.level", help: "How much the program says.", slot: |c| Slot::Word(&mut c.log.level) },
     Key {

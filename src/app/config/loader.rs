@@ -390,9 +390,13 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::{Api, FolderConfig, HttpConfig, ListenConfig, LogConfig, Output, RedirectConfig};
+    use super::super::{
+        Anonymous, Api, FolderConfig, HttpConfig, ListenConfig, LogConfig, MqttConfig, MqttListenConfig, Output,
+        RedirectConfig, TimeConfig,
+    };
     use super::*;
     use crate::app::access::Format;
+    use crate::broker::Overflow;
     use crate::options::Limits;
 
     fn load(text: &str) -> Result<Loaded, Problems> {
@@ -409,6 +413,7 @@ mod tests {
 shutdown_timeout = 3
 [http]
 api = 'all'
+api_token_file = 'token'
 [[http.listen]]
 url = \"http://127.0.0.1:1\"
 access = 'off'
@@ -441,6 +446,31 @@ idle_timeout = \"1m 15s\"
 reply_timeout = 30
 rate_floor = 0
 rate_grace = '1s'
+[mqtt]
+anonymous = 'all'
+password_file = 'users'
+acl_file = 'acl'
+listen = ['mqtt://:0']
+[mqtt.limits]
+packet_max = '1 MiB'
+connect_timeout = 1
+keep_alive_max = '1m'
+inflight_max = 2
+topic_alias_max = 0
+sessions_max = 4
+session_expiry_max = '24h'
+subscriptions_max = 5
+queue_messages_max = 6
+queue_bytes_max = '7 KiB'
+queue_total_max = '8 GiB'
+queue_overflow = 'drop_oldest'
+retained_max = 9
+retained_bytes_max = 10
+sys_interval = 0
+[time]
+servers = ['192.0.2.1', 'clock.lan:1123']
+interval = '1m'
+serve = 'sntp://:123'
 [log]
 level = \"DEBUG\"
 access = \"json\"
@@ -460,6 +490,7 @@ linger_timeout = 0
         let expected = Config {
             http: HttpConfig {
                 api: Api::All,
+                api_token_file: "/etc/token".into(),
                 listen: vec![
                     ListenConfig { url: "http://127.0.0.1:1".into(), mode: None, access: Some(Format::Off) },
                     ListenConfig { url: "http+unix:/run/v.sock".into(), mode: Some(0o660), access: None },
@@ -479,6 +510,32 @@ linger_timeout = 0
                     FolderConfig { prefix: "/docs/".into(), root: "/usr/share/doc".into(), ..FolderConfig::default() },
                 ],
                 redirects: vec![RedirectConfig { from: "/old/*".into(), to: "/new/*".into(), status: 308 }],
+            },
+            mqtt: MqttConfig {
+                listen: vec![MqttListenConfig { url: "mqtt://:0".into(), mode: None }],
+                anonymous: Some(Anonymous::Always),
+                password_file: "/etc/users".into(),
+                acl_file: "/etc/acl".into(),
+                packet_max: 1 << 20,
+                connect_timeout: Duration::from_secs(1),
+                keep_alive_max: Some(Duration::from_secs(60)),
+                inflight_max: 2,
+                topic_alias_max: 0,
+                sessions_max: 4,
+                session_expiry_max: Some(Duration::from_secs(86_400)),
+                subscriptions_max: 5,
+                queue_messages_max: 6,
+                queue_bytes_max: 7 << 10,
+                queue_total_max: 8 << 30,
+                queue_overflow: Overflow::DropOldest,
+                retained_max: 9,
+                retained_bytes_max: 10,
+                sys_interval: Duration::ZERO,
+            },
+            time: TimeConfig {
+                servers: vec!["192.0.2.1".into(), "clock.lan:1123".into()],
+                interval: Duration::from_secs(60),
+                serve: vec!["sntp://:123".into()],
             },
             log: LogConfig {
                 level: Level::Debug,
@@ -512,7 +569,7 @@ linger_timeout = 0
             Some(Origin::File { items, .. }) => items.clone(),
             other => panic!("{path}: {other:?}"),
         };
-        assert_eq!((lines("http.listen"), lines("http.static")), (vec![4, 7], vec![10, 18]));
+        assert_eq!((lines("http.listen"), lines("http.static")), (vec![5, 8], vec![11, 19]));
     }
 
     #[test]
@@ -565,7 +622,11 @@ linger_timeout = 0
                 &["2:1: unknown key `http.limits.max_head`; did you mean `http.limits.head_max`?"],
             ),
             ("wrong table", "listen = []", &["1:1: unknown key `listen`; did you mean `http.listen`?"]),
-            ("far", "zebra = 1", &["1:1: unknown key `zebra`; known here: shutdown_timeout, http, log, limits"]),
+            (
+                "far",
+                "zebra = 1",
+                &["1:1: unknown key `zebra`; known here: shutdown_timeout, http, mqtt, time, log, limits"],
+            ),
             ("not yet", "mqtt = 1", &["1:1: unknown key `mqtt`: this version is an HTTP server only"]),
             (
                 "far in a table",

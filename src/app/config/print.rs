@@ -17,7 +17,11 @@ impl fmt::Display for Loaded {
             match (key.slot)(&mut config) {
                 Slot::List(list) => {
                     let items = list.items();
-                    if items.is_empty() {
+                    if let (true, Some(off)) = (items.is_empty(), list.off()) {
+                        // In its table, which is the one at hand: the keys before it are of the same.
+                        let origin = self.shown_origin(key.path, 0);
+                        writeln!(f, "# {}\n{leaf} = \"{off}\"  # {origin}", key.help)?;
+                    } else if items.is_empty() {
                         writeln!(f, "\n# {}\n# [[{}]] is not set", key.help, key.path)?;
                     }
                     for (index, item) in items.iter().enumerate() {
@@ -67,6 +71,9 @@ pub fn reference() -> String {
             let _ = write!(out, "\n### `[[{}]]`\n\n{}", key.path, key.help);
             if let Some(short) = list.short() {
                 let _ = write!(out, " A text, or a list of texts, stands for tables with nothing but `{short}`.");
+            }
+            if let Some(off) = list.off() {
+                let _ = write!(out, " `\"{off}\"` stands for none.");
             }
             for item in list.items() {
                 let set = item.iter().filter(|field| field.is_required);

@@ -9,8 +9,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::suggest::nearest;
 use super::value::{Allowed, Problem, Raw, Value, expected, quoted, show_duration, show_size, show_text};
-use super::{Api, Level, Output};
+use super::{Anonymous, Api, Level, Output};
 use crate::app::access;
+use crate::broker::Overflow;
 
 /// One thing that can be set in a `T`.
 pub(super) struct Key<T> {
@@ -27,10 +28,13 @@ pub(super) enum Slot<'a> {
     Size(&'a mut dyn Number, Allowed<u64>),
     Count(&'a mut dyn Number, Allowed<u64>),
     Time(&'a mut Duration, Allowed<Duration>),
+    /// A time that may be left out.
+    MaybeTime(&'a mut Option<Duration>, Allowed<Duration>),
     Switch(&'a mut bool),
     Word(&'a mut dyn Word),
     /// Not set while it is empty.
     Text(&'a mut String, Check),
+    /// Not set while it is empty.
     Texts(&'a mut Vec<String>, Check),
     /// Not set while it is empty.
     Path(&'a mut PathBuf),
@@ -67,6 +71,8 @@ pub(super) trait List {
     fn fields(&self) -> Vec<Field>;
     /// The field that a bare text stands for.
     fn short(&self) -> Option<&'static str>;
+    /// The word that stands for the empty list.
+    fn off(&self) -> Option<&'static str>;
 }
 
 /// A field of an item, for those who print it.
@@ -85,6 +91,8 @@ pub(super) trait Item: Default + Clone + 'static {
     const REQUIRED: &'static [&'static str];
     /// The field that a bare text stands for.
     const SHORT: Option<&'static str> = None;
+    /// The word that stands for the empty list, where that says something other than nothing.
+    const OFF: Option<&'static str> = None;
     /// Items that have to be there.
     const AT_LEAST: usize = 0;
 
@@ -109,6 +117,7 @@ impl Slot<'_> {
             Slot::Size(number, allowed) => raw.size(allowed).and_then(|size| put(size, number)),
             Slot::Count(number, allowed) => raw.count(allowed).and_then(|count| put(count, number)),
             Slot::Time(time, allowed) => raw.duration(allowed).map(|value| *time = value),
+            Slot::MaybeTime(time, allowed) => raw.duration(allowed).map(|value| *time = Some(value)),
             Slot::Switch(switch) => raw.switch().map(|value| *switch = value),
             Slot::Word(word) => raw.choice(&word.words()).map(|chosen| word.put(chosen)),
             Slot::Text(text, check) => raw.text().and_then(|value| {
@@ -132,9 +141,11 @@ impl Slot<'_> {
             Slot::Size(number, _) => number.get().map(|size| show_text(&show_size(size))),
             Slot::Count(number, _) => number.get().map(|count| count.to_string()),
             Slot::Time(time, _) => Some(show_text(&show_duration(*time))),
+            Slot::MaybeTime(time, _) => time.map(|time| show_text(&show_duration(time))),
             Slot::Switch(switch) => Some(switch.to_string()),
             Slot::Word(word) => word.get().map(show_text),
             Slot::Text(text, _) => (!text.is_empty()).then(|| show_text(text)),
+            Slot::Texts(texts, _) if texts.is_empty() => None,
             Slot::Texts(texts, _) => {
                 let shown: Vec<String> = texts.iter().map(|text| show_text(text)).collect();
                 Some(format!("[{}]", shown.join(", ")))
@@ -159,7 +170,7 @@ impl Slot<'_> {
         match self {
             Slot::Size(_, range) => format!("size, {} to {}", show_size(*range.start()), show_size(*range.end())),
             Slot::Count(_, range) => format!("number, {} to {}", range.start(), range.end()),
-            Slot::Time(_, range) => {
+            Slot::Time(_, range) | Slot::MaybeTime(_, range) => {
                 format!("time, {} to {}", show_duration(*range.start()), show_duration(*range.end()))
             }
             Slot::Switch(_) => "true or false".into(),
@@ -203,6 +214,9 @@ impl<T: Item> List for Vec<T> {
             Err(more) => problems.extend(more),
         };
         match raw.value {
+            Value::Toml(DeValue::String(text)) if T::OFF.is_some_and(|off| off == &**text) => {}
+            Value::Text(text) if T::OFF == Some(text.trim()) => {}
+            Value::Texts([text]) if T::OFF == Some(text) => {}
             Value::Toml(DeValue::Array(items)) if items.len() > ITEMS_MAX => {
                 push(Err(vec![format!("{} items, {ITEMS_MAX} at most", items.len()).into()]));
             }
@@ -240,6 +254,10 @@ impl<T: Item> List for Vec<T> {
 
     fn short(&self) -> Option<&'static str> {
         T::SHORT
+    }
+
+    fn off(&self) -> Option<&'static str> {
+        T::OFF
     }
 }
 
@@ -367,6 +385,16 @@ impl Choice for access::Format {
 
 impl Choice for Api {
     const ALL: &'static [(&'static str, Self)] = &[("off", Api::Off), ("local", Api::Local), ("all", Api::All)];
+}
+
+impl Choice for Anonymous {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("off", Self::Never), ("local", Self::OnLoopback), ("all", Self::Always)];
+}
+
+impl Choice for Overflow {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("drop_newest", Self::DropNewest), ("drop_oldest", Self::DropOldest), ("reject", Self::Reject)];
 }
 
 pub(super) const STDOUT: &str = "stdout";

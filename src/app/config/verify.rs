@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::Output;
 use super::loader::{Loaded, Origin, Problems, one_line};
+use super::{Config, Output};
+use crate::app::api;
 use crate::app::folders;
+use crate::app::mqtt;
 use crate::app::redirect;
-use crate::net::{Target, Url};
+use crate::net::{Scheme, Target, Url};
+use crate::proto::sntp::SERVERS_MAX;
 
 impl Loaded {
     /// Looks at how the values go together, and at what they name on this machine; answers everything that is wrong. Binds
@@ -22,6 +25,7 @@ impl Loaded {
         self.verify_listeners(&mut tell);
         self.verify_paths(&mut tell);
         self.verify_limits(&mut tell);
+        self.verify_api(&mut tell);
         if let Output::File(path) = &self.config.log.access_to {
             if path.is_dir() {
                 tell("log.access_to", 0, format!("{} is a folder", path.display()));
@@ -33,24 +37,43 @@ impl Loaded {
     }
 
     fn verify_listeners(&self, tell: &mut impl FnMut(&str, usize, String)) {
-        const PATH: &str = "http.listen";
-        let mut taken: Vec<(usize, Place)> = Vec::new();
-        for (index, listen) in self.config.http.listen.iter().enumerate() {
-            let Some(place) = Place::of(&listen.url) else { continue };
-            if let Place::Unix(path) = &place
-                && let Err(why) = has_folder(path)
+        let Config { http, mqtt, time, .. } = &self.config;
+        let http = http.listen.iter().enumerate().map(|(index, listen)| ("http.listen", index, &*listen.url));
+        let mqtt = mqtt.listen.iter().enumerate().map(|(index, listen)| ("mqtt.listen", index, &*listen.url));
+        let time = time.serve.iter().enumerate().map(|(index, url)| ("time.serve", index, &**url));
+        let mut taken: Vec<(&str, usize, &str, Place)> = Vec::new();
+        for (path, index, url) in http.chain(mqtt).chain(time) {
+            let Some(place) = Place::of(url) else { continue };
+            if let Place::Unix(file) = &place
+                && let Err(why) = has_folder(file)
             {
-                tell(PATH, index, why);
+                tell(path, index, why);
             }
-            match taken.iter().find(|(_, other)| other.collides(&place)) {
-                Some((first, _)) => {
-                    let other = &self.config.http.listen[*first].url;
-                    let what =
-                        format!("{} and {other} ({}) are one address", listen.url, self.shown_origin(PATH, *first));
-                    tell(PATH, index, what);
+            match taken.iter().find(|(.., other)| other.collides(&place)) {
+                Some((other_path, other_index, other, _)) => {
+                    let origin = self.shown_origin(other_path, *other_index);
+                    tell(path, index, format!("{url} and {other} ({origin}) are one address"));
                 }
-                None => taken.push((index, place)),
+                None => taken.push((path, index, url, place)),
             }
+        }
+    }
+
+    fn verify_api(&self, tell: &mut impl FnMut(&str, usize, String)) {
+        let path = &self.config.http.api_token_file;
+        if !path.as_os_str().is_empty()
+            && let Err(why) = api::read_token(path)
+        {
+            tell("http.api_token_file", 0, why);
+        }
+        if let Err(why) = mqtt::access(&self.config.mqtt) {
+            let is_set = |path: &str| !matches!(self.origin(path), None | Some(Origin::Default));
+            let key = ["mqtt.password_file", "mqtt.acl_file"].into_iter().find(|key| is_set(key)).unwrap_or("mqtt");
+            tell(key, 0, why.to_string());
+        }
+        let servers = self.config.time.servers.len();
+        if servers > SERVERS_MAX {
+            tell("time.servers", 0, format!("{servers} servers, {SERVERS_MAX} at most"));
         }
     }
 
@@ -98,18 +121,21 @@ impl Loaded {
 }
 
 /// The origin of a field is that of its list's item.
-const LISTS: [&str; 3] = ["http.listen", "http.static", "http.redirect"];
+const LISTS: [&str; 4] = ["http.listen", "http.static", "http.redirect", "mqtt.listen"];
 
 /// What a listener takes.
 enum Place {
-    Inet(SocketAddr),
+    Tcp(SocketAddr),
+    Udp(SocketAddr),
     Unix(PathBuf),
 }
 
 impl Place {
     fn of(url: &str) -> Option<Self> {
-        match Url::parse(url).ok()?.listen_target().ok()? {
-            Target::Inet(addr) => Some(Self::Inet(addr)),
+        let url = Url::parse(url).ok()?;
+        match url.listen_target().ok()? {
+            Target::Inet(addr) if url.scheme() == Scheme::Sntp => Some(Self::Udp(addr)),
+            Target::Inet(addr) => Some(Self::Tcp(addr)),
             Target::Unix(path) => Some(Self::Unix(path.into())),
             Target::Name { .. } => None,
         }
@@ -119,12 +145,12 @@ impl Place {
     /// IPv4) is left to it.
     fn collides(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Inet(a), Self::Inet(b)) => {
+            (Self::Tcp(a), Self::Tcp(b)) | (Self::Udp(a), Self::Udp(b)) => {
                 let wild = |ip: IpAddr| ip.is_unspecified() && a.is_ipv4() == b.is_ipv4();
                 a.port() == b.port() && a.port() != 0 && (a == b || wild(a.ip()) || wild(b.ip()))
             }
             (Self::Unix(a), Self::Unix(b)) => a == b,
-            (Self::Inet(_), Self::Unix(_)) | (Self::Unix(_), Self::Inet(_)) => false,
+            (Self::Tcp(_) | Self::Udp(_) | Self::Unix(_), _) => false,
         }
     }
 }
@@ -177,6 +203,23 @@ mod tests {
                 "every network and one",
                 "http.listen = ['http://0.0.0.0:80',\n 'http://127.0.0.1:80']",
                 &["v.toml:2: http.listen: http://127.0.0.1:80 and http://0.0.0.0:80 (v.toml:1) are one address"],
+            ),
+            (
+                "one address for two protocols",
+                "http.listen = 'http://127.0.0.1:90'\nmqtt.listen = ['mqtt://127.0.0.1', 'mqtt://127.0.0.1:90']\n\
+                 time.serve = 'sntp://127.0.0.1:90'",
+                &["v.toml:2: mqtt.listen: mqtt://127.0.0.1:90 and http://127.0.0.1:90 (v.toml:1) are one address"],
+            ),
+            ("no MQTT", "mqtt.listen = 'off'\nhttp.listen = 'http://:1883'", &[]),
+            (
+                "a token nowhere",
+                "http.api_token_file = '/nowhere/x'",
+                &["v.toml:1: http.api_token_file: /nowhere/x cannot be read: No such file or directory (os error 2)"],
+            ),
+            (
+                "rules nowhere",
+                "mqtt.acl_file = '/nowhere/x'",
+                &["v.toml:1: mqtt.acl_file: cannot read /nowhere/x: No such file or directory (os error 2)"],
             ),
             (
                 "one socket twice",

@@ -7,7 +7,7 @@
 
 mod accept;
 mod authority;
-mod base64;
+pub(crate) mod base64;
 pub mod body;
 mod builder;
 mod conditional;

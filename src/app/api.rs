@@ -1,0 +1,88 @@
+//! What is answered below `/api/v1/`, and to whom.
+//!
+//! Reading is for those whom `http.api` names, changing for this machine, and everything for who has the token. A browser on this
+//! machine runs the pages of others: what they send bears their name in `Origin`, or a name that leads here by their DNS in
+//! `Host`, and is refused.
+
+mod guard;
+mod mqtt;
+mod time;
+
+use super::pages::{self, Connection, Connections};
+use super::serve::{self, Site};
+use crate::manager::{ConnInfo, Ctx};
+use crate::proto::http::Request;
+
+pub use mqtt::Mqtt;
+
+pub(super) use guard::{Token, read_token};
+
+/// What a call is answered.
+pub(super) enum Reply {
+    /// The value asked for; none where it cannot be written.
+    Json(Option<Vec<u8>>),
+    /// It is done, and there is nothing to tell.
+    Done,
+    /// It is not done, and why.
+    Refused(Refusal),
+}
+
+/// Why a call is not answered.
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) why: String,
+    /// For 405: the methods that are.
+    pub(super) allow: &'static str,
+}
+
+impl Refusal {
+    fn new(status: u16, why: impl Into<String>) -> Self {
+        Self { status, why: why.into(), allow: "" }
+    }
+
+    fn nothing() -> Self {
+        Self::new(404, "Nothing is here.")
+    }
+
+    fn method(allow: &'static str) -> Self {
+        Self { allow, ..Self::new(405, format!("Only {allow}.")) }
+    }
+}
+
+/// Answers a call of that path, which begins with `/api/v1/`.
+pub(super) fn answer(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str) -> Reply {
+    match call(cx, request, path) {
+        Ok(reply) => reply,
+        Err(refusal) => Reply::Refused(refusal),
+    }
+}
+
+fn call(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str) -> Result<Reply, Refusal> {
+    guard::admit(cx, request)?;
+    let name = path.strip_prefix("/api/v1/").unwrap_or_default();
+    let allow = match name {
+        "status" | "connections" | "subscriptions" | "time" => "GET, HEAD",
+        "clients" | "retained" => "GET, HEAD, DELETE",
+        "publish" => "POST",
+        _ => return Err(Refusal::nothing()),
+    };
+    if !allow.split(", ").any(|method| method == request.method()) {
+        return Err(Refusal::method(allow));
+    }
+    let body = match (name, request.method()) {
+        ("publish", _) => mqtt::publish(cx, request)?,
+        ("clients", "DELETE") => return mqtt::kick(cx, request).map(|()| Reply::Done),
+        ("retained", "DELETE") => return mqtt::clear(cx, request).map(|()| Reply::Done),
+        ("clients", _) => mqtt::clients(cx, request)?,
+        ("subscriptions", _) => mqtt::subscriptions(cx, request)?,
+        ("retained", _) => mqtt::retained(cx, request)?,
+        ("time", _) => pages::to_json(&time::of(&cx.net)),
+        ("connections", _) => {
+            let shown = |info: &ConnInfo| Connection { protocol: cx.state.protocol(info), ..Connection::from(info) };
+            let connections = cx.net.connections().iter().map(shown).collect();
+            pages::to_json(&Connections { connections })
+        }
+        _ => pages::to_json(&serve::status(cx)),
+    };
+    Ok(Reply::Json(body))
+}

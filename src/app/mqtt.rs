@@ -1,0 +1,128 @@
+//! The broker of the program: made from the configuration, and what it says of its clients.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::config::{Anonymous, Level, MqttConfig};
+use super::log::Log;
+use crate::broker::access::{AccessFiles, FileAccess};
+use crate::broker::{Broker, Event, Options, Parting};
+use crate::error::Result;
+use crate::proto::mqtt::Version;
+
+/// Who may do what. Fails where a file cannot be read, or understood.
+pub(super) fn access(config: &MqttConfig) -> Result<FileAccess> {
+    let mut files = AccessFiles::new();
+    if !config.password_file.as_os_str().is_empty() {
+        files = files.passwords(&config.password_file);
+    }
+    if !config.acl_file.as_os_str().is_empty() {
+        files = files.acl(&config.acl_file);
+    }
+    if let Some(anonymous) = config.anonymous {
+        files = files.anonymous(anonymous);
+    }
+    files.load()
+}
+
+/// Whether nobody on another machine is let in, whoever reaches the broker.
+pub(super) fn is_for_here(config: &MqttConfig) -> bool {
+    let has_users = !config.password_file.as_os_str().is_empty();
+    !has_users && config.anonymous != Some(Anonymous::Always)
+}
+
+/// The broker. What happens to its clients is written down as far as the level says.
+pub(super) fn broker(config: &MqttConfig, access: &FileAccess, level: Level, log: Rc<Log>) -> Broker {
+    let tell = move |event: &Event| {
+        if level_of(event) <= level {
+            log.note(line(event));
+        }
+    };
+    Broker::new(options(config).access(access.clone()).on_event(tell))
+}
+
+fn options(config: &MqttConfig) -> Options {
+    let seconds = |time: Option<Duration>| time.and_then(|time| u32::try_from(time.as_secs()).ok());
+    let keep_alive = seconds(config.keep_alive_max).and_then(|seconds| u16::try_from(seconds).ok());
+    Options::new()
+        .packet_max(config.packet_max)
+        .connect_timeout(config.connect_timeout)
+        .keep_alive_max(keep_alive.unwrap_or(u16::MAX))
+        .inflight_max(config.inflight_max)
+        .topic_alias_max(config.topic_alias_max)
+        .sessions_max(config.sessions_max)
+        .session_expiry_max(seconds(config.session_expiry_max).unwrap_or(u32::MAX))
+        .subscriptions_max(config.subscriptions_max)
+        .queue_messages_max(config.queue_messages_max)
+        .queue_bytes_max(config.queue_bytes_max)
+        .queue_total_max(config.queue_total_max)
+        .overflow(config.queue_overflow)
+        .retained_max(config.retained_max)
+        .retained_bytes_max(config.retained_bytes_max)
+        .sys_interval(config.sys_interval)
+}
+
+fn level_of(event: &Event) -> Level {
+    match event {
+        Event::Denied { .. } => Level::Warn,
+        Event::Connected { .. } | Event::Refused { .. } | Event::Disconnected { .. } | Event::SessionEnded { .. } => {
+            Level::Debug
+        }
+    }
+}
+
+/// A line about it. What clients have chosen is quoted: none can forge a line.
+fn line(event: &Event) -> String {
+    match event {
+        Event::Connected { client, remote, version, session_present, .. } => {
+            let from = remote.map_or_else(|| "a Unix socket".into(), |remote| remote.to_string());
+            let goes_on = if *session_present { ", with its session" } else { "" };
+            format!("mqtt: {client:?} connected from {from}, MQTT {}{goes_on}", version_name(*version))
+        }
+        Event::Refused { client, reason } => format!("mqtt: {client:?} was refused: {reason}"),
+        Event::Disconnected { client, why } => match why {
+            Parting::Disconnect(reason) => format!("mqtt: {client:?} disconnected: {reason}"),
+            Parting::Lost => format!("mqtt: {client:?} is gone without a word"),
+            Parting::Ended(reason) => format!("mqtt: {client:?} was disconnected: {reason}"),
+        },
+        Event::SessionEnded { client } => format!("mqtt: the session of {client:?} is over"),
+        Event::Denied { client, username, action, topic, rule } => {
+            let user = username.as_ref().map_or_else(|| "no user name".into(), |name| format!("user {name:?}"));
+            let topic = if topic.is_empty() { String::new() } else { format!(" {topic:?}") };
+            format!("mqtt: {client:?} ({user}) may not {}{topic}: {rule}", action.word())
+        }
+    }
+}
+
+/// A version as people know it.
+pub(super) fn version_name(version: Version) -> &'static str {
+    match version {
+        Version::Mqtt31 => "3.1",
+        Version::Mqtt311 => "3.1.1",
+        Version::Mqtt5 => "5.0",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::Action;
+
+    #[test]
+    fn the_defaults_are_the_brokers_own() {
+        assert_eq!(format!("{:?}", options(&MqttConfig::default())), format!("{:?}", Options::new()));
+    }
+
+    #[test]
+    fn what_is_denied_is_one_line_that_nobody_forges() {
+        let denied = Event::Denied {
+            client: "c\nvansire: all is well".into(),
+            username: Some("u".into()),
+            action: Action::Publish,
+            topic: "a/b".into(),
+            rule: "line 3".into(),
+        };
+        assert_eq!(level_of(&denied), Level::Warn);
+        assert_eq!(line(&denied), r#"mqtt: "c\nvansire: all is well" (user "u") may not publish "a/b": line 3"#);
+    }
+}
