@@ -378,7 +378,8 @@ const NOT_YET: &[(&[&str], &str)] = &[
         &["tls", "cert", "certificate", "cert_file", "certfile", "key", "key_file", "keyfile", "ca", "cafile"],
         "this version has no TLS; listen on http, behind a proxy that speaks it",
     ),
-    (&["mqtt", "websocket", "ws", "sntp", "dns"], "this version is an HTTP server only"),
+    (&["sntp", "ntp", "clock"], "the clock is a matter of [time]"),
+    (&["websocket", "ws", "dns"], "this version serves HTTP, MQTT and the time only"),
 ];
 
 /// Problems that are shown; the rest is counted.
@@ -627,7 +628,7 @@ linger_timeout = 0
                 "zebra = 1",
                 &["1:1: unknown key `zebra`; known here: shutdown_timeout, http, mqtt, time, log, limits"],
             ),
-            ("not yet", "mqtt = 1", &["1:1: unknown key `mqtt`: this version is an HTTP server only"]),
+            ("not yet", "dns = 1", &["1:1: unknown key `dns`: this version serves HTTP, MQTT and the time only"]),
             (
                 "far in a table",
                 "[log]\nfile = 'x'",
