@@ -688,7 +688,7 @@ linger_timeout = 0
             (
                 "a quoted dot",
                 "'http.listen' = 1",
-                &["1:1: unknown key `\"http.listen\"`; known here: shutdown_timeout, http, log, limits"],
+                &["1:1: unknown key `\"http.listen\"`; known here: shutdown_timeout, http, mqtt, time, log, limits"],
             ),
             ("a table expected", "http = 5", &["1:8: http: expected a table ([http]), got an integer"]),
             ("tables in a list", "[[http]]\nlisten = 1", &["1:1: http: expected a table ([http]), got a list"]),
@@ -746,7 +746,7 @@ linger_timeout = 0
                 "all are told, in the order of the file",
                 "zz = 1\n[http]\napi = 3\nlisten = 4\n[log]\nlevel = 'loud'\n",
                 &[
-                    "1:1: unknown key `zz`; known here: shutdown_timeout, http, log, limits",
+                    "1:1: unknown key `zz`; known here: shutdown_timeout, http, mqtt, time, log, limits",
                     "3:7: http.api: expected one of the strings off, local, all, got an integer",
                     "4:10: http.listen: expected a list of tables, each begun by its name in [[ ]], got an integer",
                     "6:9: log.level: `loud` is none of error, warn, info, debug, trace",
