@@ -378,7 +378,8 @@ const NOT_YET: &[(&[&str], &str)] = &[
         &["tls", "cert", "certificate", "cert_file", "certfile", "key", "key_file", "keyfile", "ca", "cafile"],
         "this version has no TLS; listen on http, behind a proxy that speaks it",
     ),
-    (&["mqtt", "websocket", "ws", "sntp", "dns"], "this version is an HTTP server only"),
+    (&["sntp", "ntp", "clock"], "the clock is a matter of [time]"),
+    (&["websocket", "ws", "dns"], "this version serves HTTP, MQTT and the time only"),
 ];
 
 /// Problems that are shown; the rest is counted.
@@ -627,7 +628,7 @@ linger_timeout = 0
                 "zebra = 1",
                 &["1:1: unknown key `zebra`; known here: shutdown_timeout, http, mqtt, time, log, limits"],
             ),
-            ("not yet", "mqtt = 1", &["1:1: unknown key `mqtt`: this version is an HTTP server only"]),
+            ("not yet", "dns = 1", &["1:1: unknown key `dns`: this version serves HTTP, MQTT and the time only"]),
             (
                 "far in a table",
                 "[log]\nfile = 'x'",
@@ -687,7 +688,7 @@ linger_timeout = 0
             (
                 "a quoted dot",
                 "'http.listen' = 1",
-                &["1:1: unknown key `\"http.listen\"`; known here: shutdown_timeout, http, log, limits"],
+                &["1:1: unknown key `\"http.listen\"`; known here: shutdown_timeout, http, mqtt, time, log, limits"],
             ),
             ("a table expected", "http = 5", &["1:8: http: expected a table ([http]), got an integer"]),
             ("tables in a list", "[[http]]\nlisten = 1", &["1:1: http: expected a table ([http]), got a list"]),
@@ -745,7 +746,7 @@ linger_timeout = 0
                 "all are told, in the order of the file",
                 "zz = 1\n[http]\napi = 3\nlisten = 4\n[log]\nlevel = 'loud'\n",
                 &[
-                    "1:1: unknown key `zz`; known here: shutdown_timeout, http, log, limits",
+                    "1:1: unknown key `zz`; known here: shutdown_timeout, http, mqtt, time, log, limits",
                     "3:7: http.api: expected one of the strings off, local, all, got an integer",
                     "4:10: http.listen: expected a list of tables, each begun by its name in [[ ]], got an integer",
                     "6:9: log.level: `loud` is none of error, warn, info, debug, trace",
