@@ -1,5 +1,5 @@
-# What mqtt.sh is made of and other comparisons can share, to be sourced by a script that has set servers, rows, rounds, seconds and idle_conns, and that has
-# a function `measure ROUND ROW SERVER`.
+# What mqtt.sh is made of, to be sourced by a script that has set servers, rows, rounds, seconds and idle_conns, and that
+# has a function `measure ROUND ROW SERVER`.
 
 server_cpu=${SERVER_CPU:-0}
 load_cpu=${LOAD_CPU:-1}
