@@ -83,6 +83,9 @@ impl<S> Sink for Net<'_, S> {
     }
 }
 
+/// Output leaves at the end of a turn: what publishers send in one turn to a client that reads has to fit.
+const OUTPUT_HIGH: usize = 1024 * 1024;
+
 impl Broker {
     /// A broker that nobody can reach yet.
     pub fn new(options: Options) -> Self {
@@ -104,6 +107,9 @@ impl Broker {
     ///
     /// Port 0 takes a free port, which [`Net::local_addr`] tells. Errors name the URL: a scheme that is none of MQTT's, TLS and
     /// WebSocket, which this version has not, an address in use. `Limits::read_max` is raised to the longest packet.
+    ///
+    /// A client is sent nothing more of QoS 0, and it is counted, while 1 MiB waits for it, or `Limits::write_high` where that is
+    /// not the default.
     pub fn listen<S>(&self, net: &mut Net<'_, S>, options: impl Into<ListenOptions>) -> Result<ConnId> {
         let mut options = options.into();
         let url = Url::parse(options.url.as_str())?;
@@ -117,8 +123,12 @@ impl Broker {
                 return Err(Error::new(Kind::BadUrl, what));
             }
         }
-        let limits = options.limits.unwrap_or(*net.core.limits);
-        options.limits = Some(Limits { read_max: limits.read_max.max(self.shared.packet_max), ..limits });
+        let mut limits = options.limits.unwrap_or(*net.core.limits);
+        limits.read_max = limits.read_max.max(self.shared.packet_max);
+        if limits.write_high == Limits::default().write_high {
+            limits.write_high = OUTPUT_HIGH;
+        }
+        options.limits = Some(limits);
         let broker = self.clone();
         net.listen(options, move |cx: &mut Ctx<'_, S>, event: Happened<'_>| broker.handle(cx, event))
     }
