@@ -1,7 +1,8 @@
 //! A request through the whole loop, with the allocations it makes: `cargo bench --bench http_loop`.
 //!
 //! The client is the other end of a Unix socket pair on the same thread, so that each round is one request, one turn of
-//! the loop (`epoll_wait`, `recvfrom`, `sendto`) and one reply, and so that every allocation is counted.
+//! the loop (`epoll_wait`, `recvfrom`, `sendto`) and one reply, and so that every allocation is counted. Each with nobody
+//! watching the loop, and with a stall watch.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use divan::{AllocProfiler, Bencher};
 use vansire::net::Scheme;
-use vansire::{Ctx, Event, Limits, Manager, http};
+use vansire::{Ctx, Event, Limits, Manager, StallWatch, http};
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
@@ -20,20 +21,32 @@ fn main() {
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
 
+/// Who sees how long handlers take.
+#[derive(Debug, Clone, Copy)]
+enum Watch {
+    Nobody,
+    Stalls,
+}
+
+const WATCHES: [Watch; 2] = [Watch::Nobody, Watch::Stalls];
+
 /// One request and its reply on a connection that is kept.
-#[divan::bench(sample_count = 200, sample_size = 200)]
-fn get_keep_alive(bencher: Bencher<'_, '_>) {
-    rounds(bencher, GET.to_vec());
+#[divan::bench(args = WATCHES, sample_count = 200, sample_size = 200)]
+fn get_keep_alive(bencher: Bencher<'_, '_>, watch: Watch) {
+    rounds(bencher, watch, GET.to_vec());
 }
 
 /// Sixteen requests in one write, sixteen replies in another.
-#[divan::bench(sample_count = 200, sample_size = 50)]
-fn get_pipelined_16(bencher: Bencher<'_, '_>) {
-    rounds(bencher, GET.repeat(16));
+#[divan::bench(args = WATCHES, sample_count = 200, sample_size = 50)]
+fn get_pipelined_16(bencher: Bencher<'_, '_>, watch: Watch) {
+    rounds(bencher, watch, GET.repeat(16));
 }
 
-fn rounds(bencher: Bencher<'_, '_>, requests: Vec<u8>) {
+fn rounds(bencher: Bencher<'_, '_>, watch: Watch, requests: Vec<u8>) {
     let (mut manager, mut client) = serve();
+    if let Watch::Stalls = watch {
+        manager.watch_stalls(StallWatch::new()).expect("a thread");
+    }
     let mut replies = vec![0; 64 * 1024];
     let mut round = || {
         client.write_all(&requests).expect("the pair is open");

@@ -3,10 +3,10 @@
 use std::hint::black_box;
 
 use divan::{AllocProfiler, Bencher};
-use vansire::proto::http::body::BodyDecoder;
-use vansire::proto::http::encode::{ReplyTo, encode_reply};
-use vansire::proto::http::head::{HeaderSpace, Scan, parse};
-use vansire::proto::http::{BodyLen, HeadLimits, Response, Version};
+use vansire::http::body::BodyDecoder;
+use vansire::http::encode::{ReplyTo, encode_reply};
+use vansire::http::head::{HeaderSpace, Scan, parse};
+use vansire::http::{BodyLen, HeadLimits, Response, Version};
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();

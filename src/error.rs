@@ -45,6 +45,9 @@ pub(crate) enum Kind {
     Stopped,
     /// A value that would break the protocol on the wire.
     BadValue,
+    /// The peer was asked, and said no.
+    #[cfg(all(feature = "async", feature = "mqtt"))]
+    Refused,
     /// A closure of the user's panicked.
     #[cfg(feature = "async")]
     Panicked,
@@ -141,6 +144,12 @@ impl Error {
         self.kind() == Kind::Panicked
     }
 
+    /// The peer was asked, and said no: [`cause`](Self::cause) has its reason.
+    #[cfg(all(feature = "async", feature = "mqtt"))]
+    pub fn is_refused(&self) -> bool {
+        self.kind() == Kind::Refused
+    }
+
     /// A file cannot be understood: the message begins with its name and the line.
     pub fn is_bad_file(&self) -> bool {
         self.kind() == Kind::BadFile
@@ -151,10 +160,14 @@ impl Error {
         self.kind() == Kind::Unsupported
     }
 
+    /// What it came from, if that is of this type: of an MQTT message that failed, for example, the `mqtt::Failure`.
+    pub fn cause<T: StdError + 'static>(&self) -> Option<&T> {
+        self.inner.source.as_ref()?.downcast_ref()
+    }
+
     /// The system's own error, where there is one.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
-        let source = self.inner.source.as_ref()?;
-        source.downcast_ref::<io::Error>().map(io::Error::kind)
+        self.cause().map(io::Error::kind)
     }
 }
 

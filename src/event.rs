@@ -134,8 +134,12 @@ pub enum Event<'a> {
     SntpTime(sntp::Sample),
     /// Bytes from [`Waker::wakeup`](crate::Waker::wakeup).
     Wakeup(&'a [u8]),
-    /// Output fell below the low-water mark after it had been above the high one: go on sending.
+    /// Output fell below the low-water mark after it had been above the high one: go on sending. Of an MQTT client also: a message was
+    /// rejected because too many waited, and half of their room is free again.
     Drained,
+    /// The manager was asked to stop, and this is a raw stream, which only its handler can end in order: what it sends now still leaves,
+    /// then the connection drains.
+    Stopping,
     /// The connection is over. Always the last event.
     Closed(CloseReason),
 }
@@ -143,49 +147,121 @@ pub enum Event<'a> {
 impl Event<'_> {
     /// The event's name, as it is written in this type.
     pub fn name(&self) -> &'static str {
+        self.what().name()
+    }
+
+    pub(crate) fn what(&self) -> What {
         match self {
-            Event::Opened => "Opened",
-            Event::Resolved(_) => "Resolved",
-            Event::Connected => "Connected",
-            Event::Accepted { .. } => "Accepted",
-            Event::Data(_) => "Data",
-            Event::Datagram { .. } => "Datagram",
+            Event::Opened => What::Opened,
+            Event::Resolved(_) => What::Resolved,
+            Event::Connected => What::Connected,
+            Event::Accepted { .. } => What::Accepted,
+            Event::Data(_) => What::Data,
+            Event::Datagram { .. } => What::Datagram,
             #[cfg(feature = "http")]
-            Event::HttpHead(_) => "HttpHead",
+            Event::HttpHead(_) => What::HttpHead,
             #[cfg(feature = "http")]
-            Event::HttpBody(_) => "HttpBody",
+            Event::HttpBody(_) => What::HttpBody,
             #[cfg(feature = "http")]
-            Event::HttpRequest(_) => "HttpRequest",
+            Event::HttpRequest(_) => What::HttpRequest,
             #[cfg(feature = "http")]
-            Event::HttpResponseHead(_) => "HttpResponseHead",
+            Event::HttpResponseHead(_) => What::HttpResponseHead,
             #[cfg(feature = "http")]
-            Event::HttpResponse(_) => "HttpResponse",
+            Event::HttpResponse(_) => What::HttpResponse,
             #[cfg(feature = "mqtt")]
-            Event::MqttOpened(_) => "MqttOpened",
+            Event::MqttOpened(_) => What::MqttOpened,
             #[cfg(feature = "mqtt")]
-            Event::MqttRefused(_) => "MqttRefused",
+            Event::MqttRefused(_) => What::MqttRefused,
             #[cfg(feature = "mqtt")]
-            Event::MqttMessage(..) => "MqttMessage",
+            Event::MqttMessage(..) => What::MqttMessage,
             #[cfg(feature = "mqtt")]
-            Event::MqttDelivered { .. } => "MqttDelivered",
+            Event::MqttDelivered { .. } => What::MqttDelivered,
             #[cfg(feature = "mqtt")]
-            Event::MqttFailed { .. } => "MqttFailed",
+            Event::MqttFailed { .. } => What::MqttFailed,
             #[cfg(feature = "mqtt")]
-            Event::MqttSubscribed { .. } => "MqttSubscribed",
+            Event::MqttSubscribed { .. } => What::MqttSubscribed,
             #[cfg(feature = "mqtt")]
-            Event::MqttUnsubscribed { .. } => "MqttUnsubscribed",
+            Event::MqttUnsubscribed { .. } => What::MqttUnsubscribed,
             #[cfg(feature = "mqtt")]
-            Event::MqttAuth(_) => "MqttAuth",
+            Event::MqttAuth(_) => What::MqttAuth,
             #[cfg(feature = "mqtt")]
-            Event::MqttDisconnected(_) => "MqttDisconnected",
+            Event::MqttDisconnected(_) => What::MqttDisconnected,
             #[cfg(feature = "mqtt")]
-            Event::MqttLost { .. } => "MqttLost",
+            Event::MqttLost { .. } => What::MqttLost,
             #[cfg(feature = "sntp")]
-            Event::SntpTime(_) => "SntpTime",
-            Event::Wakeup(_) => "Wakeup",
-            Event::Drained => "Drained",
-            Event::Closed(_) => "Closed",
+            Event::SntpTime(_) => What::SntpTime,
+            Event::Wakeup(_) => What::Wakeup,
+            Event::Drained => What::Drained,
+            Event::Stopping => What::Stopping,
+            Event::Closed(_) => What::Closed,
         }
+    }
+}
+
+macro_rules! whats {
+    ($($variant:ident $name:literal)*) => {
+        /// What user code is called for: an event, or something else, as a small number.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        // Which of them there are depends on the features.
+        #[allow(dead_code)]
+        #[repr(u8)]
+        pub(crate) enum What {
+            $($variant,)*
+        }
+
+        impl What {
+            const NAMES: &[&str] = &[$($name,)*];
+        }
+    };
+}
+
+whats! {
+    Opened "Opened"
+    Resolved "Resolved"
+    Connected "Connected"
+    Accepted "Accepted"
+    Data "Data"
+    Datagram "Datagram"
+    HttpHead "HttpHead"
+    HttpBody "HttpBody"
+    HttpRequest "HttpRequest"
+    HttpResponseHead "HttpResponseHead"
+    HttpResponse "HttpResponse"
+    MqttOpened "MqttOpened"
+    MqttRefused "MqttRefused"
+    MqttMessage "MqttMessage"
+    MqttDelivered "MqttDelivered"
+    MqttFailed "MqttFailed"
+    MqttSubscribed "MqttSubscribed"
+    MqttUnsubscribed "MqttUnsubscribed"
+    MqttAuth "MqttAuth"
+    MqttDisconnected "MqttDisconnected"
+    MqttLost "MqttLost"
+    SntpTime "SntpTime"
+    Wakeup "Wakeup"
+    Drained "Drained"
+    Stopping "Stopping"
+    Closed "Closed"
+    Timer "timer"
+    Lookup "lookup"
+    Turn "turn"
+    With "with"
+    Factory "factory"
+    Drop "drop"
+    Other "other"
+}
+
+impl What {
+    pub(crate) fn name(self) -> &'static str {
+        Self::name_of(usize::from(self.code())).unwrap_or_default()
+    }
+
+    pub(crate) fn code(self) -> u8 {
+        self as u8
+    }
+
+    pub(crate) fn name_of(code: usize) -> Option<&'static str> {
+        Self::NAMES.get(code).copied()
     }
 }
 

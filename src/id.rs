@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 /// A slot index with the generation that the slot had when the key was made.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
     index: u32,
     generation: NonZeroU32,
@@ -71,7 +71,7 @@ id! {
 
 impl ConnId {
     /// One that names nothing.
-    #[cfg(feature = "broker")]
+    #[cfg(any(feature = "broker", all(feature = "async", feature = "mqtt")))]
     pub(crate) const fn dangling() -> Self {
         Self(Key { index: u32::MAX, generation: NonZeroU32::MAX })
     }

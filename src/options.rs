@@ -14,6 +14,7 @@ use std::time::Duration;
 /// let options = ListenOptions::new("tcp://127.0.0.1:0").backlog(64).keepalive(None);
 /// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct ListenOptions {
     pub(crate) url: UrlText,
     pub(crate) raw: bool,
@@ -143,6 +144,7 @@ impl ListenOptions {
 /// let options = ConnectOptions::new("tcp://broker.lan:1883").timeout(Duration::from_secs(3));
 /// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct ConnectOptions {
     pub(crate) url: UrlText,
     pub(crate) raw: bool,
@@ -287,6 +289,7 @@ macro_rules! limits {
         /// ```
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[non_exhaustive]
+        #[must_use]
         pub struct Limits {
             $($(#[$doc])* pub $field: $ty,)+
         }

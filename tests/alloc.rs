@@ -188,8 +188,9 @@ fn samples_and_answers_allocate_nothing() {
     let mut manager = Manager::builder().clock(clock.clone()).build(0u64).unwrap();
     let time = std::time::SystemTime::now();
     manager.net().set_wall_clock(time);
-    let server = manager.net().sntp_listen("sntp://127.0.0.1:0", |_: &mut Ctx<'_, u64>, _: Event<'_>| {}).unwrap();
-    let url = format!("sntp://{}", addr(&mut manager, server));
+    // Bound to every address: its answers have to say from which they leave.
+    let server = manager.net().sntp_listen("sntp://0.0.0.0:0", |_: &mut Ctx<'_, u64>, _: Event<'_>| {}).unwrap();
+    let url = format!("sntp://127.0.0.1:{}", addr(&mut manager, server).port());
     let options = ClientOptions::new(url).every(std::time::Duration::from_secs(64));
     let handler = |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
         if let Event::SntpTime(sample) = ev {

@@ -64,6 +64,15 @@ fn exit_codes_and_messages() {
         ("check --effective", ("VANSIRE__LOG__ACCESS", "off"), 0, "access = \"off\"  # VANSIRE__LOG__ACCESS", "ok"),
         ("check --effective", none, 0, "[[mqtt.listen]]  # default", "vansire: ok"),
         ("check --effective --mqtt off", none, 0, "\nlisten = \"off\"  # --mqtt\n", "vansire: ok"),
+        ("check --effective --http off", none, 0, "\nlisten = \"off\"  # --http\n", "vansire: ok"),
+        (
+            "check --http off --mqtt off",
+            none,
+            2,
+            "",
+            "vansire: --http: http.listen: nothing listens: mqtt.listen is off",
+        ),
+        ("--mqtt off", ("VANSIRE__HTTP__LISTEN", "off"), 2, "", "http.listen: nothing listens: mqtt.listen is off"),
         ("check --effective", ("VANSIRE__MQTT__LISTEN", "off"), 0, "\"off\"  # VANSIRE__MQTT__LISTEN\n", "ok"),
         (
             "check --mqtt mqtt://:0",
@@ -105,6 +114,29 @@ fn exit_codes_and_messages() {
         ("check -c broken.toml", none, 2, "", "vansire: broken.toml:1:6: not TOML: "),
         ("check -c rooted.toml", none, 2, "", "vansire: rooted.toml:1: http.static.root: /"),
         ("run --http 8080", none, 2, "", "vansire: --http: bad URL `8080`"),
+        (
+            "check",
+            ("VANSIRE__MDNS__ANNOUNCE", "true"),
+            2,
+            "",
+            "mdns.announce: there is nothing to announce: no listener",
+        ),
+        (
+            "check",
+            ("VANSIRE__MDNS__HOST", "a.b"),
+            2,
+            "",
+            "VANSIRE__MDNS__HOST: `a.b` is not the name of a machine below",
+        ),
+        ("resolve --mdns --srv a.local", none, 2, "", "cannot be used with"),
+        ("resolve --mdns a.example", none, 1, "", "only names below .local are asked for on the local network"),
+        (
+            "check",
+            ("VANSIRE__TIME__SET_SYSTEM_CLOCK", "true"),
+            2,
+            "",
+            "there is nobody to set it by: name time.servers",
+        ),
         ("run", ("VANSIRE__HTP__LISTEN", "x"), 2, "", "did you mean VANSIRE__HTTP__LISTEN?"),
     ];
     for (arguments, variable, code, out, err) in table {
@@ -182,6 +214,16 @@ fn time_is_asked_of_servers_whatever_the_configuration_is_like() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(text.starts_with(&format!("{addr}: offset ")) && text.ends_with(" s, stratum 10\n"), "{text}");
+
+    let output = here.run("time 127.0.0.1:1/x", &[]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && text.contains("a time server is HOST"), "{output:?}");
+    // As the configuration takes them, nobody there.
+    for silent in ["sntp://127.0.0.1:9", "::ffff:127.0.0.1"] {
+        let output = here.run(&format!("time {silent}"), &[]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.starts_with(&format!("vansire: {silent}: ")), "{output:?}");
+    }
 
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let output = here.run(&format!("time {}", silent.local_addr().unwrap()), &[]);

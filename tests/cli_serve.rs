@@ -1,125 +1,18 @@
 //! The program as a client sees it: what a configuration makes it serve, and what it writes down.
 #![cfg(all(feature = "app", unix))]
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// No wait of a test that passes comes near it.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The program with a configuration and a folder of its own. Killed when dropped.
-struct Program {
-    child: Child,
-    folder: PathBuf,
-    /// What it listens on, in the order of the configuration.
-    urls: Vec<String>,
-    stderr: BufReader<std::process::ChildStderr>,
-}
-
-impl Program {
-    /// Writes the files, starts it, and waits until it listens `listeners` times.
-    fn start(name: &str, listeners: usize, config: &str, files: &[(&str, &str)]) -> Self {
-        let folder = std::env::temp_dir().join(format!("vansire-serve-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(&folder).expect("a folder");
-        for (path, text) in files.iter().chain(&[("own.toml", config)]) {
-            let path = folder.join(path);
-            fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-            fs::write(path, text).expect("a file");
-        }
-        // The usual port is for one program of this machine.
-        let quiet: &[&str] = if config.contains("mqtt") { &[] } else { &["--mqtt", "off"] };
-        let mut child = Command::new(env!("CARGO_BIN_EXE_vansire"))
-            .args(["-c", "own.toml"])
-            .args(quiet)
-            .env_clear()
-            .current_dir(&folder)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
-        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut program = Self { child, folder, urls: Vec::new(), stderr };
-        while program.urls.len() < listeners {
-            let line = program.line();
-            let url = line.strip_prefix("vansire: listening on ").and_then(|rest| rest.split(' ').next());
-            program.urls.extend(url.map(str::to_string));
-        }
-        program
-    }
-
-    /// The next line on stderr.
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        assert!(self.stderr.read_line(&mut line).expect("stderr") > 0, "the program ended");
-        line
-    }
-
-    fn tcp(&self, listener: usize) -> TcpStream {
-        let (_, address) = self.urls[listener].split_once("://").expect("a URL");
-        let stream = TcpStream::connect(address).expect("it listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time");
-        stream
-    }
-
-    /// The whole answer to a GET.
-    fn get(&self, listener: usize, target: &str) -> String {
-        self.send(listener, &format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
-    }
-
-    /// Everything that comes back until the end of the connection.
-    fn send(&self, listener: usize, bytes: &str) -> String {
-        talk(self.tcp(listener), bytes)
-    }
-
-    /// The text of a file of its folder, once it holds that many lines.
-    fn read(&self, name: &str, lines: usize) -> String {
-        let start = Instant::now();
-        loop {
-            let text = fs::read_to_string(self.folder.join(name)).unwrap_or_default();
-            if text.lines().count() >= lines {
-                return text;
-            }
-            assert!(start.elapsed() < PATIENCE, "{name} has not {lines} lines:\n{text}");
-            std::thread::yield_now();
-        }
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
-        assert!(status.expect("kill runs").success());
-    }
-
-    /// Ends it in order; what it had written to stdout.
-    fn stop(mut self) -> String {
-        self.signal("TERM");
-        let mut out = String::new();
-        self.child.stdout.take().expect("a pipe").read_to_string(&mut out).expect("stdout");
-        assert_eq!(self.child.wait().expect("its end").code(), Some(0));
-        out
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn talk(mut stream: impl Read + Write, bytes: &str) -> String {
-    stream.write_all(bytes.as_bytes()).expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers");
-    answer
-}
+use program::{PATIENCE, Program, talk};
 
 fn status(answer: &str) -> u16 {
     answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_else(|| panic!("no status: {answer}"))
@@ -219,6 +112,36 @@ log = { access = 'combined', access_to = 'access.log' }
         assert!(line.starts_with("127.0.0.1 - - [") && line.contains(&format!("] {part}0.")), "{name}: {line}");
     }
     program.stop();
+}
+
+#[test]
+fn work_that_holds_up_all_others_is_named_and_counted() {
+    let listing = "[[http.static]]\nroot = 'files'\nlisting = true\n";
+    let config = format!("http.listen = 'http://127.0.0.1:0'\nlog.access = 'off'\nlog.stall_after = '1ms'\n{listing}");
+    let mut program = Program::start("stall", 1, &config, &[("files/0", "")]);
+    // Listing so many takes far longer.
+    for n in 1..3000 {
+        fs::write(program.folder.join(format!("files/{n}")), "").expect("a file");
+    }
+    let end = Instant::now() + PATIENCE;
+    let stalls = |status: &str| {
+        let (_, rest) = status.split_once("\"stalls_total\":").expect("a counter");
+        rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse::<u64>().expect("a number")
+    };
+    let ask = "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let (mut read, mut line) = (0, String::new());
+    // A busy machine may run its thread too late to see a stall, and others may seem slow as well: each that is counted is told.
+    while !line.contains("(listener http://127.0.0.1:0) in Http") {
+        if read < stalls(&program.send(0, ask)) {
+            line = program.line();
+            assert!(line.starts_with("vansire: the loop is held up "), "{line}");
+            read += 1;
+        } else {
+            assert!(Instant::now() < end, "nobody saw it");
+            assert_eq!(status(&program.get(0, "/")), 200);
+        }
+    }
+    assert!(line.contains("by the handler of connection "), "{line}");
 }
 
 #[test]
@@ -390,6 +313,36 @@ fn mqtt_clients_are_served_shown_and_sent_away() {
 }
 
 #[test]
+fn a_session_whose_client_is_away_can_be_ended() {
+    let program = Program::start("session", 2, MQTT, &[]);
+    let mut watcher = client(&program, b"w1");
+    watcher.write_all(b"\x82\x06\0\x01\0\x01w\x01").expect("SUBSCRIBE");
+    assert_eq!(next_packet(&mut watcher).expect("SUBACK"), b"\x90\x03\0\x01\x01");
+    // MQTT 5, a session of an hour, a will that waits as long; then a subscription, and it is gone without a word.
+    let url = program.urls[1].strip_prefix("mqtt://").expect("a URL");
+    let mut stream = TcpStream::connect(url).expect("a connection");
+    let connect = b"\x10\x26\0\x04MQTT\x05\x06\0\0\x05\x11\0\0\x0e\x10\0\x04away\x05\x18\0\0\x0e\x10\0\x01w\0\x05gone!";
+    stream.write_all(connect).expect("CONNECT");
+    assert_eq!(next_packet(&mut stream).expect("CONNACK")[0], 0x20);
+    stream.write_all(b"\x82\x07\0\x01\0\0\x01t\x01").expect("SUBSCRIBE");
+    assert_eq!(next_packet(&mut stream).expect("SUBACK")[0], 0x90);
+    drop(stream);
+    let call = |method, target: &str| program.call(method, &format!("/api/v1/{target}"), "", "");
+    assert!(
+        (0..1000).any(|_| call("GET", "clients?id=away").1.contains(r#""connected":false"#)),
+        "it is seen to be gone"
+    );
+    assert_eq!(call("DELETE", "clients?id=away").0, 204);
+    // Which is its end: the will comes at once, and nothing is left.
+    assert_eq!(next_packet(&mut watcher).expect("PUBLISH"), b"\x30\x08\0\x01wgone!");
+    assert_eq!(call("GET", "clients?id=away").0, 404);
+    assert_eq!(call("GET", "subscriptions?client=away").1, r#"{"items":[],"next":null}"#);
+    let (status, answer) = call("DELETE", "clients?id=away");
+    assert_eq!((status, answer.as_str()), (404, "No client of this id has a session.\n"));
+    program.stop();
+}
+
+#[test]
 fn changes_are_for_this_machine_and_no_page_of_another_site() {
     let config = format!("{MQTT}http.api_token_file = 'token'\n");
     let program = Program::start("guard", 2, &config, &[("token", "a-token-of-many-letters\n")]);
@@ -419,6 +372,13 @@ fn changes_are_for_this_machine_and_no_page_of_another_site() {
         let answer = program.send(0, &get);
         assert_eq!(status(&answer), *read, "{name}: {answer}");
     }
+    // What the broker says of itself is its own.
+    let body = r#"{"topic":"$SYS/broker/version","payload":"9","retain":true}"#;
+    let length = body.len();
+    let post = format!(
+        "POST /api/v1/publish HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    assert_eq!(status(&program.send(0, &post)), 403);
     program.stop();
 }
 
@@ -512,4 +472,53 @@ fn users_have_passwords_and_rules() {
     };
     assert!(denied.starts_with("vansire: mqtt: \"c1\" (user \"ann\") may not publish \"a\": "), "{denied}");
     program.stop();
+}
+
+/// On the loopback interface, so that no datagram leaves this machine.
+#[test]
+fn the_local_network_is_told_what_it_can_use() {
+    use vansire::Manager;
+    use vansire::mdns::{Browsed, Options};
+    let own = format!("vansire test {}", std::process::id());
+    let host = format!("vansire-test-{}", std::process::id());
+    let config = format!(
+        "http.listen = ['http://0.0.0.0:0', 'http://127.0.0.1:0']\nmqtt.listen = 'mqtt://0.0.0.0:0'\n\
+         [mdns]\nannounce = true\nname = '{own}'\nhost = '{host}'\ninterfaces = '127.0.0.1'\n"
+    );
+    let mut program = Program::start("mdns", 3, &config, &[]);
+    let port = program.urls[0].rsplit(':').next().unwrap().to_string();
+    let line = program.line();
+    assert_eq!(line, format!("vansire: announcing {own:?} (_http._tcp, port {port}) on the local network\n"));
+    let options = Options::new().interface("127.0.0.1").ipv6(false);
+    let mut manager = Manager::builder().mdns(options).build(Vec::new()).unwrap();
+    for kind in ["_http._tcp", "_mqtt._tcp"] {
+        manager.net().mdns_browse(kind, |cx, browsed| cx.state.push(browsed)).unwrap();
+    }
+    // Other programs of this machine may be there as well.
+    let is_ours = |browsed: &Browsed| match browsed {
+        Browsed::Found(found) => found.name == own,
+        Browsed::Lost(name) => *name == own,
+        _ => false,
+    };
+    let start = Instant::now();
+    while !manager.state().iter().any(is_ours) {
+        assert!(start.elapsed() < PATIENCE, "not found: {:?}", manager.state());
+        manager.poll(Some(Duration::from_millis(50))).unwrap();
+    }
+    let found: Vec<Browsed> = std::mem::take(manager.state_mut()).into_iter().filter(is_ours).collect();
+    let [Browsed::Found(found)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((found.port.to_string(), &found.host), (port, &format!("{host}.local")));
+    assert_eq!(found.txt, [b"path=/"[..].into()]);
+    let (_, told) = program.call("GET", "/api/v1/mdns", "", "");
+    assert!(told.contains(&format!("\"host\":{host:?},\"services\":[{own:?}],\"settled\":true")), "{told}");
+    let asked = Command::new(env!("CARGO_BIN_EXE_vansire")).args(["resolve", "--mdns", "example.org"]).output();
+    let refused = String::from_utf8(asked.expect("the program runs").stderr).expect("UTF-8");
+    assert!(refused.contains("only names below .local"), "{refused}");
+    program.stop();
+    // MQTT is not for others, and whoever ends says goodbye.
+    while !manager.state().iter().any(is_ours) {
+        assert!(start.elapsed() < PATIENCE, "not lost: {:?}", manager.state());
+        manager.poll(Some(Duration::from_millis(50))).unwrap();
+    }
+    assert!(manager.state().iter().filter(|browsed| is_ours(browsed)).eq([&Browsed::Lost(own.clone())]));
 }

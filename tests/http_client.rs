@@ -2,6 +2,7 @@
 
 mod http_support;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http_support::script::{Script, record};
@@ -139,10 +140,10 @@ fn only_http_urls_make_a_client_and_none_falls_back_to_plain_text() {
         net.connect(ConnectOptions::new("tcp://127.0.0.1:1").proxy("http://127.0.0.1:1"), record).unwrap_err();
     assert!(refused.is_unsupported(), "{refused}");
     assert!(net.http_connect("http://127.0.0.1:0", record).unwrap_err().is_bad_url());
-    // Nobody there.
-    let url = script.url();
-    drop(script);
-    let mut script = Script::new();
+    // Nobody there: the port is taken by a socket that does not listen.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap().as_socket().unwrap());
     let id = script.loop_.net().http_connect(url, record).unwrap();
     script.loop_.net().request(id, Request::get("/")).unwrap();
     assert!(script.until_closed()[0].starts_with("Closed: cannot connect to http://127.0.0.1:"));

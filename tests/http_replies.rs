@@ -321,3 +321,68 @@ fn rfc_9112_9_6_a_close_that_the_client_did_not_ask_for_lets_the_whole_reply_arr
         assert_eq!(server.end(&mut client), "", "{name}");
     }
 }
+
+#[test]
+fn a_client_that_has_spoken_is_answered_in_the_turn_that_accepts_it() {
+    let requests = |head: &str| format!("GET / HTTP/1.1\r\nHost: a\r\n{head}\r\n").into_bytes();
+    let mut server = serve(echo);
+    let (mut once, mut kept, mut shut) = (server.connect(), server.connect(), server.connect());
+    once.try_send(&requests("Connection: close\r\n"));
+    kept.try_send(&requests(""));
+    shut.try_send(&requests(""));
+    shut.shut();
+
+    server.manager.poll(Some(Duration::ZERO)).unwrap();
+    assert_eq!(server.manager.stats().http_requests, 3);
+    for client in [&mut once, &mut kept, &mut shut] {
+        assert_eq!(server.reply(client).text(), "GET / ");
+    }
+    assert_eq!((server.end(&mut once), server.end(&mut shut)), (String::new(), String::new()));
+    assert_eq!(server.ask(&mut kept, &requests("Connection: close\r\n")).text(), "GET / ");
+    assert_eq!(server.end(&mut kept), "");
+    server.settle();
+    assert_eq!(server.net().connections().len(), 1, "only the listener is left");
+}
+
+#[test]
+fn a_reply_to_the_first_and_last_request_arrives_whole_and_is_not_reset() {
+    const SIZE: usize = 8 << 20;
+    for asked in ["Connection: close\r\n", ""] {
+        let mut server = serve(|cx: &mut Cx<'_>, ev: Event<'_>| {
+            if let Event::HttpRequest(_) = ev {
+                cx.reply(Response::new(200).shared(vec![b'x'; SIZE].into()).header("Connection", "close"));
+            }
+        });
+        let mut client = server.connect();
+        client.try_send(format!("GET / HTTP/1.1\r\nHost: a\r\n{asked}\r\n").as_bytes());
+        server.settle();
+        assert!(server.manager.stats().bytes_out < SIZE as u64, "the socket takes all of it: the test shows nothing");
+        if asked.is_empty() {
+            client.try_send(&get("/next"));
+        }
+        assert_eq!(server.reply(&mut client).body.len(), SIZE);
+        client.shut();
+        assert_eq!(server.end(&mut client), "");
+        server.settle();
+        assert_eq!(server.net().connections().len(), 1, "only the listener is left");
+    }
+}
+
+#[test]
+fn a_client_that_is_paused_as_it_is_accepted_is_read_when_it_is_resumed() {
+    let mut server = serve(|cx: &mut Cx<'_>, ev: Event<'_>| match ev {
+        Event::Accepted { .. } => {
+            cx.net.pause_read(cx.conn);
+            cx.state.push("paused".into());
+        }
+        Event::Wakeup(_) => cx.net.resume_read(cx.conn),
+        other => echo(cx, other),
+    });
+    let mut client = server.connect();
+    client.try_send(&get("/"));
+    server.settle();
+    assert_eq!(server.log(), ["paused"]);
+    let conn = server.net().connections().iter().find(|info| info.listener.is_some()).unwrap().id;
+    server.manager.waker().wakeup(conn, b"go".as_slice()).unwrap();
+    assert_eq!(server.reply(&mut client).text(), "GET / ");
+}

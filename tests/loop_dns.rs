@@ -328,6 +328,52 @@ fn the_files_are_read_again_when_they_change() {
     assert_eq!(resolve(&mut manager, "table", &new, &[]).unwrap(), ips(&["10.0.0.3"]));
 }
 
+/// A file system image in which all files have one age; a link that leads elsewhere.
+#[test]
+fn a_file_is_another_one_though_it_is_as_long_and_as_old() {
+    let (server, dir) = (Server::new(), TempDir::new());
+    let write = |ip: &str| {
+        let file = std::fs::File::create(dir.path("new")).unwrap();
+        (&file).write_all(format!("{ip} table\n").as_bytes()).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        std::fs::rename(dir.path("new"), dir.path("hosts")).unwrap();
+    };
+    write("10.0.0.1");
+    let clock = ManualClock::new();
+    let builder = Manager::builder().clock(clock.clone()).resolver(options(&server, &dir));
+    let mut manager = builder.build(Log::default()).unwrap();
+    assert_eq!(resolve(&mut manager, "table", &server, &[]).unwrap(), ips(&["10.0.0.1"]));
+    write("10.0.0.2");
+    clock.advance(ms(1000));
+    assert_eq!(resolve(&mut manager, "table", &server, &[]).unwrap(), ips(&["10.0.0.2"]));
+    std::fs::remove_file(dir.path("hosts")).unwrap();
+    clock.advance(ms(1000));
+    let table = [("table", "10.0.0.3")];
+    assert_eq!(resolve(&mut manager, "table", &server, &table).unwrap(), ips(&["10.0.0.3"]), "it is gone");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pipe_in_the_place_of_a_file_stalls_nothing() {
+    let (server, dir) = (Server::new(), TempDir::new());
+    for name in ["hosts", "resolv.conf"] {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        mknodat(CWD, dir.path(name), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    }
+    let mut manager = manager_of(options(&server, &dir).resolv_conf(dir.path("resolv.conf")));
+    let table = [("h.lan", "10.0.0.1")];
+    assert_eq!(resolve(&mut manager, "h.lan", &server, &table).unwrap(), ips(&["10.0.0.1"]));
+}
+
+#[test]
+fn a_server_at_no_address_is_this_machine() {
+    let (server, dir) = (Server::new(), TempDir::new());
+    let port = server.addr.port();
+    let mut manager = manager_of(DnsOptions::new().servers([([0, 0, 0, 0], port)]).hosts(dir.path("hosts")));
+    let table = [("h.lan", "10.0.0.1")];
+    assert_eq!(resolve(&mut manager, "h.lan", &server, &table).unwrap(), ips(&["10.0.0.1"]));
+}
+
 #[test]
 fn a_server_that_is_not_there_is_told_at_once() {
     let dir = TempDir::new();

@@ -90,6 +90,26 @@ fn shutdown_refuses_new_connections_and_sends_what_is_queued() {
 }
 
 #[test]
+fn a_raw_stream_is_told_of_the_stop_and_its_last_words_leave() {
+    let mut manager = manager();
+    let id = manager.net().listen("tcp://127.0.0.1:0", |cx: &mut Ctx<'_, Log>, ev: Event<'_>| {
+        note(cx, &ev);
+        if let Event::Stopping = ev {
+            cx.send(b"bye");
+        }
+    });
+    let to = addr(&mut manager, id.unwrap());
+    let mut stream = client(to);
+    until(&mut manager, "an accept", |m| m.state().count("Accepted") == 1);
+    let conn = manager.state().who("Accepted")[0];
+    let read = helper(move || read_all(&mut stream));
+    manager.shutdown(Duration::from_secs(10)).unwrap();
+    assert_eq!(read.join("the last words"), b"bye");
+    assert_eq!(manager.state().who("Stopping"), [conn], "not the listener");
+    manager.state().check_lives();
+}
+
+#[test]
 fn shutdown_waits_no_longer_than_it_is_told_to() {
     let limits = Limits::new().drain_timeout(Duration::from_secs(60));
     let mut manager = Manager::builder().limits(limits).build(Log::default()).unwrap();

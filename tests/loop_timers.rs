@@ -42,9 +42,11 @@ fn c1_a_one_shot_fires_once_and_is_over() {
         *cx.state += 1;
     });
     assert!(manager.net().is_active(id));
+    assert_eq!(manager.net().timer_count(), 1);
     until(&mut manager, "the timer", |m| *m.state() == 1);
     assert!(start.elapsed() >= ms(50), "it fired after {:?}", start.elapsed());
     assert!(!manager.net().is_active(id));
+    assert_eq!(manager.net().timer_count(), 0);
     assert_eq!(Rc::strong_count(&held), 1, "what it captured is freed");
     assert!(manager.next_deadline().is_none());
     common::poll_for(&mut manager, ms(60));

@@ -7,14 +7,15 @@ use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::rc::Rc;
+use std::time::Duration;
 
 use common::{addr, client, helper, until};
 use vansire::broker::{AllowAll, Broker, Event, Options, Parting};
 use vansire::mqtt::{
-    Ack, Connect, DecodeLimits, Packet, PacketId, Publish, QoS, ReasonCode, Subscribe, Subscription, Version, Will,
-    decode, encode,
+    Ack, Connect, DecodeLimits, Disconnect, Packet, PacketId, Publish, QoS, ReasonCode, Subscribe, Subscription,
+    Version, Will, decode, encode,
 };
-use vansire::{ListenOptions, Manager};
+use vansire::{Limits, ListenOptions, Manager};
 
 /// A client that speaks when it is told to, on a thread that may wait.
 struct Talker {
@@ -224,6 +225,32 @@ fn h6_h9_a_client_that_is_gone_leaves_its_will() {
 }
 
 #[test]
+fn a_client_that_takes_its_leave_is_answered_and_closed_without_waiting_for_its_end() {
+    let limits = Limits::new().linger_timeout(Duration::from_secs(3600));
+    let mut manager = Manager::builder().limits(limits).build(()).unwrap();
+    let broker = Broker::new(Options::new());
+    let listener = broker.listen(&mut manager.net(), "mqtt://127.0.0.1:0").unwrap();
+    let to = addr(&mut manager, listener);
+    let talk = helper(move || {
+        let mut talker = Talker::new(to, Connect::new(Version::Mqtt311, "c"));
+        let mut out = Vec::new();
+        let publish = Publish { id: Some(PacketId::MIN), qos: QoS::AtLeastOnce, ..Publish::new("t", b"last") };
+        for packet in [Packet::Publish(publish), Packet::Disconnect(Disconnect::new(ReasonCode::Success))] {
+            encode(&packet, Version::Mqtt311, &mut out).unwrap();
+        }
+        talker.stream.write_all(&out).unwrap();
+        talker.expect(|packet| assert!(matches!(packet, Packet::PubAck(_)), "{packet:?}"));
+        assert_eq!(talker.stream.read(&mut [0; 16]).unwrap(), 0);
+        // It stays open on the client's side.
+        talker.stream
+    });
+    let stream = talk.wait(&mut manager, "the broker's end");
+    until(&mut manager, "the broker has no connection left", |m| m.net().connection_count() == 1);
+    assert_eq!((broker.stats().clients_connected, manager.net().stats().closed), (0, 1));
+    drop(stream);
+}
+
+#[test]
 fn the_program_takes_part_and_hears_of_clients() {
     let events = Rc::new(RefCell::new(Vec::new()));
     let kept = Rc::clone(&events);
@@ -256,11 +283,36 @@ fn the_program_takes_part_and_hears_of_clients() {
     });
     talk.wait(&mut manager, "DISCONNECT");
     let events = events.borrow();
-    assert!(matches!(&events[0], Event::Connected { client, session_present: false, .. } if &**client == "c"));
+    let Event::Connected { client, remote, session_present: false, .. } = &events[0] else { panic!("{events:?}") };
+    assert_eq!((&**client, remote.map(|remote| remote.ip())), ("c", Some(to.ip())));
     let why = Parting::Ended(ReasonCode::AdministrativeAction);
     assert!(matches!(&events[1], Event::Disconnected { client, why: told } if &**client == "c" && *told == why));
     assert!(matches!(&events[2], Event::SessionEnded { .. }));
     assert!(broker.publish(&mut manager.net(), &Publish::new("a/#", "x")).is_err());
+}
+
+#[test]
+fn the_program_is_told_the_figures_with_the_next_turn() {
+    let hour = Options::new().sys_interval(Duration::from_secs(3600));
+    let (mut manager, broker, _) = serve(hour);
+    // Nobody has ever connected, and nothing is due.
+    manager.poll(Some(Duration::ZERO)).unwrap();
+    let inbox = broker.subscribe("$SYS/broker/clients/connected", QoS::AtMostOnce, 10).unwrap();
+    until(&mut manager, "a figure", |_| !inbox.is_empty());
+    assert_eq!(inbox.next().unwrap().payload(), b"0");
+    let heard = Rc::new(RefCell::new(Vec::new()));
+    let kept = Rc::clone(&heard);
+    broker
+        .on_message("$SYS/broker/uptime", QoS::AtMostOnce, move |message| {
+            kept.borrow_mut().push(message.payload().to_vec())
+        })
+        .unwrap();
+    until(&mut manager, "the callback", |_| !heard.borrow().is_empty());
+    // It may have subscribed before there was a loop.
+    let (mut manager, broker) = (Manager::new(()).unwrap(), Broker::new(Options::new()));
+    let inbox = broker.subscribe("$SYS/#", QoS::AtMostOnce, 100).unwrap();
+    broker.listen(&mut manager.net(), "mqtt://127.0.0.1:0").unwrap();
+    until(&mut manager, "the figures", |_| inbox.len() > 40);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the broker allocates: nothing for a message of QoS 0 on its way, little for each client, subscription and retained
+//! What the broker allocates: nothing for a message of QoS 0 or 1 on its way, little for each client, subscription and retained
 //! message.
 //!
 //! Counts what the loop's thread does; the clients are on another one.
@@ -14,7 +14,9 @@ use common::{addr, client, helper};
 use heap::{BYTES, CALLS};
 use vansire::Manager;
 use vansire::broker::{Broker, Options};
-use vansire::mqtt::{Connect, Packet, PacketId, Publish, QoS, Subscribe, Subscription, Version, encode};
+use vansire::mqtt::{
+    Ack, Connect, DecodeLimits, Packet, PacketId, Publish, QoS, Subscribe, Subscription, Version, decode, encode,
+};
 
 fn bytes() -> i64 {
     BYTES.get()
@@ -75,8 +77,8 @@ fn an_idle_client_takes_little_and_a_subscription_more() {
         let streams = come.wait(&mut manager, "all subscriptions");
         let subscribed = (bytes() - empty) / CLIENTS as i64;
         println!("{version:?}: {idle} bytes for an idle client, {subscribed} with a subscription");
-        assert!(idle <= 500, "{idle} bytes for an idle client");
-        assert!(subscribed <= 725, "{subscribed} bytes for a client with a subscription");
+        assert!(idle <= 430, "{idle} bytes for an idle client");
+        assert!(subscribed <= 620, "{subscribed} bytes for a client with a subscription");
         assert_eq!(broker.stats().subscriptions, CLIENTS);
         drop(streams);
     }
@@ -123,9 +125,12 @@ fn a_subscription_takes_250_bytes() {
 }
 
 #[test]
-fn a_message_of_qos_0_allocates_nothing() {
-    const N: usize = 2_000;
-    for version in [Version::Mqtt311, Version::Mqtt5] {
+fn a_message_of_qos_0_or_1_allocates_nothing() {
+    const N: u16 = 2_000;
+    const WARM_UP: u16 = 200;
+    for (version, qos) in
+        [Version::Mqtt311, Version::Mqtt5].into_iter().flat_map(|v| [(v, QoS::AtMostOnce), (v, QoS::AtLeastOnce)])
+    {
         let (mut manager, broker, to) = serve(Options::new());
         let come = helper(move || {
             let mut subscriber = join(to, "to", version);
@@ -133,22 +138,42 @@ fn a_message_of_qos_0_allocates_nothing() {
             (subscriber, join(to, "from", version))
         });
         let (subscriber, publisher) = come.wait(&mut manager, "both clients");
-        let talk = |rounds: usize, mut subscriber: TcpStream, mut publisher: TcpStream| {
+        let talk = |rounds: u16, subscriber: TcpStream, publisher: TcpStream| {
             helper(move || {
-                let mut room = [0; 4096];
-                for _ in 0..rounds {
-                    say(&mut publisher, &Packet::Publish(Publish::new("site/7/temp", &[b'x'; 64])), version);
-                    assert!(subscriber.read(&mut room).unwrap() > 64);
+                let (mut subscriber, mut publisher) = (subscriber, publisher);
+                for n in 1..=rounds {
+                    let id = PacketId::new(n).filter(|_| qos == QoS::AtLeastOnce);
+                    let publish = Publish { qos, id, ..Publish::new("site/7/temp", &[b'x'; 64]) };
+                    say(&mut publisher, &Packet::Publish(publish), version);
+                    let id = hear(&mut subscriber, version);
+                    if let Some(id) = id {
+                        say(&mut subscriber, &Packet::PubAck(Ack::new(id)), version);
+                        publisher.read_exact(&mut [0; 4]).unwrap();
+                    }
+                    assert_eq!(id.is_some(), qos == QoS::AtLeastOnce);
                 }
                 (subscriber, publisher)
             })
         };
-        let (subscriber, publisher) = talk(200, subscriber, publisher).wait(&mut manager, "the warm-up");
+        let (subscriber, publisher) = talk(WARM_UP, subscriber, publisher).wait(&mut manager, "the warm-up");
         let before = CALLS.get();
         let _both = talk(N, subscriber, publisher).wait(&mut manager, "all messages");
         let calls = CALLS.get() - before;
-        assert_eq!(broker.stats().publish_out, 200 + N as u64);
+        assert_eq!(broker.stats().publish_out, u64::from(WARM_UP + N));
         // What the helper and its thread take.
-        assert!(calls < 30, "{calls} allocations for {N} messages");
+        assert!(calls < 30, "{calls} allocations for {N} messages, {qos:?}, {version:?}");
+    }
+}
+
+/// Reads one message, and says which number it has.
+fn hear(stream: &mut TcpStream, version: Version) -> Option<PacketId> {
+    let (mut room, mut len) = ([0; 256], 0);
+    loop {
+        len += stream.read(&mut room[len..]).unwrap();
+        match decode(&room[..len], version, &DecodeLimits::default()).unwrap() {
+            Some((Packet::Publish(publish), used)) if used == len => return publish.id,
+            Some((other, _)) => panic!("{other:?}, and more"),
+            None => {}
+        }
     }
 }

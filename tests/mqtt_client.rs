@@ -162,22 +162,99 @@ fn credentials_come_from_the_url_and_never_in_clear_from_an_error() {
     assert!(plain.is_unsupported() && plain.to_string().contains("mqtt_connect"), "{plain}");
 }
 
+/// Everything an MQTT client can be asked, asked of a connection that is none.
+fn is_no_client(net: &mut vansire::Net<'_, App>, id: ConnId, ack: vansire::mqtt::AckId, name: &str) {
+    let answers = [
+        net.publish(id, &Publish::new("a", "")).map(drop),
+        net.publish(id, &Publish { qos: QoS::ExactlyOnce, ..Publish::new("a", "") }).map(drop),
+        net.subscribe(id, &[Subscription::new("a", QoS::AtMostOnce)]).map(drop),
+        net.unsubscribe(id, &["a"]).map(drop),
+        net.mqtt_ack(id, ack),
+        net.mqtt_auth(id, ReasonCode::ReAuthenticate, None),
+        net.mqtt_disconnect(id, ReasonCode::Success),
+    ];
+    for (at, answer) in answers.into_iter().enumerate() {
+        assert!(answer.unwrap_err().is_gone(), "{name}: {at}");
+    }
+    assert_eq!(net.mqtt_backlog(id), None, "{name}");
+}
+
 #[test]
 fn h15_what_is_no_mqtt_client_cannot_publish() {
+    let (url, thread) = server(vec![Box::new(|mut stream: TcpStream| {
+        packet(&mut stream);
+        stream.write_all(CONNACK).unwrap();
+        // A message of QoS 1, for its acknowledgement.
+        stream.write_all(&[0x32, 5, 0, 1, b'a', 0, 9]).unwrap();
+        let _ = stream.read(&mut [0; 64]);
+    })]);
     let mut manager = Manager::new(App::default()).unwrap();
+    let ack = std::rc::Rc::new(std::cell::Cell::new(None));
+    let kept = ack.clone();
+    let keep = move |_: &mut Ctx<'_, App>, ev: Event<'_>| {
+        if let Event::MqttMessage(_, Some(id)) = ev {
+            kept.set(Some(id));
+        }
+    };
+    let options = v4().acks(vansire::mqtt::Acks::Manual);
+    let mqtt = manager.net().mqtt_connect(url, options, keep).unwrap();
+    until(&mut manager, "a message", |_| ack.get().is_some());
+    let ack = ack.get().unwrap();
+
+    let mut others = Vec::new();
     let mut net = manager.net();
     let listener = net.listen("tcp://127.0.0.1:0", told).unwrap();
-    assert!(net.publish(listener, &Publish::new("a", "")).unwrap_err().is_gone());
-    assert!(net.subscribe(listener, &[Subscription::new("a", QoS::AtMostOnce)]).unwrap_err().is_gone());
-    assert!(net.unsubscribe(listener, &["a"]).unwrap_err().is_gone());
-    assert!(net.mqtt_auth(listener, ReasonCode::ReAuthenticate, None).unwrap_err().is_gone());
-    assert!(net.mqtt_disconnect(listener, ReasonCode::Success).unwrap_err().is_gone());
-    assert!(net.is_open(listener) && net.mqtt_backlog(listener).is_none());
-    // And bytes are not for an MQTT client's connection.
-    let client = net.mqtt_connect("mqtt://127.0.0.1:1", v4(), told).unwrap();
-    assert_eq!(net.send(client, b"x"), vansire::Sent::Invalid);
-    assert_eq!(net.info(client).unwrap().protocol, "mqtt");
-    assert!(net.publish(client, &Publish::new("a/#", "")).unwrap_err().is_bad_value());
+    others.push(("a listener", listener));
+    others.push(("a UDP socket", net.listen("udp://127.0.0.1:0", told).unwrap()));
+    let to = format!("tcp://{}", net.local_addr(listener).unwrap());
+    others.push(("a stream", net.connect(to, told).unwrap()));
+    #[cfg(feature = "http")]
+    {
+        let web = net.listen("http://127.0.0.1:0", told).unwrap();
+        let to = format!("http://{}", net.local_addr(web).unwrap());
+        others.push(("an HTTP listener", web));
+        others.push(("an HTTP client", net.connect(to, told).unwrap()));
+    }
+    #[cfg(feature = "sntp")]
+    others.push(("an SNTP server", net.sntp_listen("sntp://127.0.0.1:0", told).unwrap()));
+    #[cfg(feature = "broker")]
+    {
+        let broker = vansire::broker::Broker::new(vansire::broker::Options::new());
+        let listener = broker.listen(&mut net, "mqtt://127.0.0.1:0").unwrap();
+        let to = format!("mqtt://{}", net.local_addr(listener).unwrap());
+        others.push(("a broker's listener", listener));
+        net.mqtt_connect(to, v4().client_id("other"), told).unwrap();
+    }
+    let before = manager.net().connection_count();
+    // The connections are taken in: those are no clients either.
+    let taken_in = 1 + usize::from(cfg!(feature = "http")) + usize::from(cfg!(feature = "broker"));
+    until(&mut manager, "the other sides", |manager| manager.net().connection_count() == before + taken_in);
+    let known: Vec<ConnId> = others.iter().map(|(_, id)| *id).collect();
+    for conn in manager.net().connections() {
+        let is_client = conn.protocol == "mqtt" && conn.listener.is_none() && !known.contains(&conn.id);
+        if !known.contains(&conn.id) && !is_client {
+            others.push(("a connection taken in", conn.id));
+        }
+    }
+    assert!(others.len() >= known.len() + taken_in, "{others:?}");
+    let mut net = manager.net();
+    for (name, id) in &others {
+        is_no_client(&mut net, *id, ack, name);
+        assert!(net.is_open(*id), "{name}");
+    }
+    // Nor is one that is gone.
+    net.close(listener);
+    until(&mut manager, "its end", |manager| !manager.net().is_open(listener));
+    is_no_client(&mut manager.net(), listener, ack, "a closed one");
+    // And bytes are not for an MQTT client's connection, which lives.
+    let mut net = manager.net();
+    assert_eq!(net.send(mqtt, b"x"), vansire::Sent::Invalid);
+    assert_eq!(net.info(mqtt).unwrap().protocol, "mqtt");
+    assert!(net.publish(mqtt, &Publish::new("a/#", "")).unwrap_err().is_bad_value());
+    net.mqtt_ack(mqtt, ack).unwrap();
+    assert!(net.mqtt_ack(mqtt, ack).unwrap_err().is_gone());
+    manager.close();
+    thread.join().unwrap();
 }
 
 #[test]
@@ -192,7 +269,8 @@ fn every_token_has_an_end_whatever_ends_the_connection() {
             |manager, id| manager.net().mqtt_disconnect(id, ReasonCode::Success).unwrap(),
             "closed by this side",
         ),
-        ("stop", |manager, _| manager.shutdown(ms(500)).unwrap(), "closed by this side"),
+        // It waits for acknowledgements, and in the end not any longer.
+        ("stop", |manager, _| manager.shutdown(ms(100)).unwrap(), "the manager stopped"),
         ("the manager closes", |manager, _| manager.close(), "the manager stopped"),
     ];
     for (name, act, end) in table {
@@ -271,6 +349,30 @@ fn a_lost_connection_is_made_again_with_what_was_under_way() {
     assert_eq!(manager.state().ends, [(token, Ok(ReasonCode::Success))]);
     assert_eq!(manager.stats().mqtt_reconnects, 2);
     thread.join().unwrap();
+}
+
+#[test]
+fn a_session_taken_over_is_taken_back_once_for_each_connect_that_nobody_answered() {
+    // The second connection is told that the first, which was given up while its CONNECT was under way, has the session now; the
+    // third is told the same, and that cannot be the first again.
+    let taken_over = |mut stream: TcpStream| {
+        packet(&mut stream);
+        stream.write_all(&[0x20, 3, 0, 0, 0, 0xe0, 1, 0x8e]).unwrap();
+    };
+    let (url, thread) = server(vec![
+        Box::new(|mut stream: TcpStream| _ = packet(&mut stream)),
+        Box::new(taken_over),
+        Box::new(taken_over),
+    ]);
+    let mut manager = Manager::new(App::default()).unwrap();
+    let options = ClientOptions::new().client_id("c").reconnect(QUICK);
+    let id = manager.net().mqtt_connect(url, options, told).unwrap();
+    closed(&mut manager);
+    thread.join().unwrap();
+    let taken = "MqttDisconnected Session taken over (0x8e)";
+    let expected = ["Opened", "MqttLost", "MqttOpened false", taken, "MqttLost", "MqttOpened false", taken, "Closed"];
+    assert_eq!(manager.state().log.of(id), expected);
+    assert_eq!(manager.state().reason.as_ref().unwrap().to_string(), "ended by the server: Session taken over (0x8e)");
 }
 
 #[test]

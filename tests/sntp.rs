@@ -3,8 +3,10 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::net::UdpSocket;
-use std::time::{Duration, SystemTime};
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime};
 
 use common::{Log, addr, helper, manager, ms, note, record, until};
 use vansire::sntp::{ClientOptions, Leap, Packet, SyncOptions, Timestamp};
@@ -151,6 +153,36 @@ fn d14_what_does_not_count_changes_a_counter_only() {
     assert!((refused..=refused + 1).contains(&(stats.sntp_refused as usize)), "{stats:?}");
 }
 
+/// RFC 4330 §5, T4. Where the system notes when datagrams come.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn t4_is_when_the_answer_came_however_long_a_handler_holds_the_loop() {
+    let late = ms(100);
+    // The system begins to note a moment after it is first asked to.
+    let is_right = (0..50).any(|_| {
+        let server = socket();
+        let mut manager = manager();
+        let sample = Rc::new(Cell::new(None));
+        let tell = sample.clone();
+        let handler = move |_: &mut Ctx<'_, Log>, ev: Event<'_>| {
+            if let Event::SntpTime(sample) = ev {
+                tell.set(Some(sample));
+            }
+        };
+        manager.net().sntp_connect(url(&server), handler).unwrap();
+        until(&mut manager, "a question", |m| m.stats().datagrams_out == 1);
+        let (question, from) = receive(&server);
+        server.send_to(&answer(&question, 0).encode(), from).unwrap();
+        let sent = Instant::now();
+        // Something holds the loop up.
+        while sent.elapsed() < late {}
+        until(&mut manager, "an answer", |_| sample.get().is_some());
+        let at = sample.get().unwrap().at;
+        at < sent + late / 2 && at > sent - late / 2
+    });
+    assert!(is_right, "the loop's own delay is in T4");
+}
+
 #[test]
 fn kiss_of_death_closes_with_the_reason() {
     for (code, why) in [(b"DENY", "DENY"), (b"RSTR", "RSTR"), (b"RATE", "RATE")] {
@@ -230,6 +262,27 @@ fn a_server_answers_so_often_and_nobody_else_suffers() {
     assert_eq!(answers, [local, local, local, (0, *b"RATE")]);
     assert_eq!(other, local);
     assert_eq!((manager.stats().sntp_served, manager.stats().sntp_limited), (4, 1));
+}
+
+/// A machine with many addresses: who asks one of them hears no other.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[test]
+fn an_answer_comes_from_the_address_that_was_asked() {
+    for (bound, asked) in [
+        ("0.0.0.0", ["127.0.0.1", "127.0.0.2", "127.99.1.7"]),
+        ("[::]", ["[::1]", "127.0.0.2", "127.99.1.7"]),
+        ("127.0.0.2", ["127.0.0.2"; 3]),
+    ] {
+        let mut manager = manager();
+        let server = manager.net().sntp_listen(format!("sntp://{bound}:0"), record).unwrap();
+        let port = addr(&mut manager, server).port();
+        for (n, asked) in asked.into_iter().enumerate() {
+            let id = manager.net().sntp_connect(format!("sntp://{asked}:{port}"), record).unwrap();
+            until(&mut manager, "the end", |m| m.state().end_of(id).is_some());
+            assert_eq!(manager.state().end_of(id), Some("Closed: closed by this side"), "{bound} asked at {asked}");
+            assert_eq!(manager.stats().sntp_served, n as u64 + 1, "{bound} asked at {asked}");
+        }
+    }
 }
 
 #[test]

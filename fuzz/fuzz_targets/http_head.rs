@@ -1,9 +1,9 @@
-//! Any cut of a head gives the same verdict, and what is accepted obeys RFC 9112 byte by byte.
+//! Any cut of a head gives the same verdict, and what is accepted obeys RFC 9112 byte by byte and is the same to httparse.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vansire::proto::http::head::{HeaderSpace, Scan, parse};
-use vansire::proto::http::{HeadLimits, ParseError};
+use vansire::http::head::{HeaderSpace, Scan, parse};
+use vansire::http::{HeadLimits, ParseError};
 
 const LIMITS: HeadLimits = HeadLimits { head_max: 512, headers_max: 8, target_max: 128 };
 
@@ -52,5 +52,10 @@ fn verdict(bytes: &[u8], scan: &mut Scan) -> Verdict {
         let is_folded = at > 0 && matches!(line.first(), Some(b' ' | b'\t'));
         !is_folded && line.iter().all(|&b| b == b'\t' || b >= b' ' && b != 0x7f)
     }));
+    let mut fields = [httparse::EMPTY_HEADER; 8];
+    let mut theirs = httparse::Request::new(&mut fields);
+    assert_eq!(theirs.parse(raw), Ok(httparse::Status::Complete(raw.len())));
+    assert_eq!((theirs.method, theirs.path), (Some(head.method()), Some(head.target())));
+    assert!(head.headers().eq(theirs.headers.iter().map(|field| (field.name, field.value))));
     Ok(Some((format!("{head:?}"), used)))
 }

@@ -1,10 +1,10 @@
-//! Any cut of a response gives the same head, body and verdict, and what is accepted obeys RFC 9112.
+//! Any cut of a response gives the same head, body and verdict, and what is accepted obeys RFC 9112 and has the same head to httparse.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vansire::proto::http::body::{BodyDecoder, BodyError};
-use vansire::proto::http::head::{Asked, HeaderSpace, Scan, parse_response};
-use vansire::proto::http::{BodyLen, HeadLimits, ParseError};
+use vansire::http::body::{BodyDecoder, BodyError};
+use vansire::http::head::{Asked, HeaderSpace, Scan, parse_response};
+use vansire::http::{BodyLen, HeadLimits, ParseError};
 
 const LIMITS: HeadLimits = HeadLimits { head_max: 512, headers_max: 8, target_max: 0 };
 
@@ -48,9 +48,16 @@ fn read(bytes: &[u8], cuts: &[u8], asked: Asked) -> Verdict {
                 Ok(None) => continue,
                 Err(e) => return Verdict::BadHead(e),
                 Ok(Some((head, used))) => {
-                    assert!(used <= LIMITS.head_max && head.raw() == &bytes[..used] && head.raw().ends_with(b"\r\n\r\n"));
+                    assert!(
+                        used <= LIMITS.head_max && head.raw() == &bytes[..used] && head.raw().ends_with(b"\r\n\r\n")
+                    );
                     assert!((100..=999).contains(&head.status()));
                     assert!(!(head.keep_alive() && head.body_len() == BodyLen::UntilClose));
+                    let mut fields = [httparse::EMPTY_HEADER; 8];
+                    let mut theirs = httparse::Response::new(&mut fields);
+                    assert_eq!(theirs.parse(head.raw()), Ok(httparse::Status::Complete(used)));
+                    assert_eq!(theirs.code, Some(head.status()));
+                    assert!(head.headers().eq(theirs.headers.iter().map(|field| (field.name, field.value))));
                     let shown = format!("{head:?}");
                     match BodyDecoder::new(head.body_len(), BODY_MAX) {
                         Ok(decoder) => Some((shown, decoder, used)),

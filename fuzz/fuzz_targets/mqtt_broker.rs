@@ -92,11 +92,9 @@ fn packet(step: u8, argument: u8, version: Version, out: &mut Vec<u8>) {
     let id = PacketId::new(u16::from(argument >> 4) + 1).unwrap();
     let subscriptions = [Subscription::new(FILTERS[usize::from(argument) % 6], qos)];
     let packet = match step {
-        4 | 5 => Packet::Subscribe(Subscribe {
-            id,
-            subscriptions: (&subscriptions).into(),
-            properties: Default::default(),
-        }),
+        4 | 5 => {
+            Packet::Subscribe(Subscribe { id, subscriptions: (&subscriptions).into(), properties: Default::default() })
+        }
         6 => Packet::PubAck(Ack::new(id)),
         7 => Packet::PubRec(Ack::new(id)),
         8 => Packet::PubRel(Ack::new(id)),

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use libfuzzer_sys::fuzz_target;
 use vansire::mqtt::{
-    Acks, Client, ClientLimits, ClientOptions, Input, List, Properties, Publish, QoS, Room, Subscription, Token, Version,
+    Acks, Client, ClientLimits, ClientOptions, Input, List, Properties, Publish, QoS, Room, Subscription, Token,
+    Version,
 };
 
 #[derive(Debug, PartialEq)]
@@ -62,14 +63,7 @@ fn run(ways: u8, cuts: &[u8], bytes: &[u8]) -> Talk {
     talk
 }
 
-fn hear(
-    client: &mut Client,
-    talk: &mut Talk,
-    open: &mut BTreeSet<Token>,
-    cuts: &[u8],
-    bytes: &[u8],
-    now: Instant,
-) {
+fn hear(client: &mut Client, talk: &mut Talk, open: &mut BTreeSet<Token>, cuts: &[u8], bytes: &[u8], now: Instant) {
     let (mut used, mut len) = (0, 0);
     for cut in cuts.iter().map(|&cut| usize::from(cut)).chain([bytes.len()]) {
         len = bytes.len().min(len + cut);

@@ -1,11 +1,13 @@
 //! Every interleaving of two producers and the loop at the queue between them (`src/reactor/mailbox.rs`, the file that
-//! ships), up to three preemptions: `cargo test --release --manifest-path loom/Cargo.toml`.
+//! ships), up to three preemptions, and what the module `gate` says: `cargo test --release --manifest-path loom/Cargo.toml`.
 #![cfg(test)]
+
+mod gate;
 
 #[path = "../../src/reactor/mailbox.rs"]
 mod mailbox;
 mod sync {
-    pub(super) use loom::sync::atomic::{AtomicBool, Ordering};
+    pub(super) use loom::sync::atomic::{AtomicU8, Ordering};
     pub(super) use loom::sync::{Mutex, MutexGuard};
 }
 
@@ -21,6 +23,10 @@ struct Wake {
 }
 
 impl Wake {
+    fn new() -> Self {
+        Self { pending: Mutex::new(false), changed: Condvar::new() }
+    }
+
     fn wake(&self) -> Result<(), ()> {
         *self.pending.lock().unwrap() = true;
         self.changed.notify_one();
@@ -44,7 +50,7 @@ fn no_wake_is_lost_and_the_order_of_a_producer_stays() {
     model.preemption_bound = Some(3);
     model.check(|| {
         let mail = Arc::new(Mailbox::new(Vec::new()));
-        let wake = Arc::new(Wake { pending: Mutex::new(false), changed: Condvar::new() });
+        let wake = Arc::new(Wake::new());
         let producers: Vec<_> = (0..2)
             .map(|producer| {
                 let (mail, wake) = (Arc::clone(&mail), Arc::clone(&wake));
@@ -65,6 +71,7 @@ fn no_wake_is_lost_and_the_order_of_a_producer_stays() {
                 wake.wait();
             }
             mail.take(|queue| seen.append(queue));
+            mail.rest();
         }
         for producer in producers {
             producer.join().unwrap();

@@ -1,12 +1,13 @@
 //! What a loop on a thread of its own starts with.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Kind, Result};
-use crate::manager::{Handler, LoopCtx, Manager, Net};
+use crate::manager::{Handler, LoopCtx, Manager, Net, Resolver, StallWatch};
 use crate::options::Limits;
 
 use super::incident::{Hook, Incident};
@@ -22,11 +23,24 @@ pub struct AsyncBuilder<S: 'static> {
     pub(super) state: Box<dyn FnOnce() -> S + Send>,
     pub(super) setup: Vec<Setup<S>>,
     pub(super) hook: Option<Hook>,
+    pub(super) stalls: Option<StallWatch>,
     pub(super) limits: Limits,
+    pub(super) resolver: Option<Resolver>,
     pub(super) shutdown: Shutdown,
     pub(super) commands: usize,
     /// How long a turn may wait. None without a hook that wants turns.
     pub(super) poll_interval: Option<Duration>,
+}
+
+impl<S: 'static> fmt::Debug for AsyncBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncBuilder")
+            .field("limits", &self.limits)
+            .field("shutdown", &self.shutdown)
+            .field("commands", &self.commands)
+            .field("poll_interval", &self.poll_interval)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Calls that may wait for the loop at once, unless told otherwise.
@@ -38,7 +52,9 @@ impl<S: 'static> AsyncBuilder<S> {
             state,
             setup: Vec::new(),
             hook: None,
+            stalls: None,
             limits: Limits::new(),
+            resolver: None,
             shutdown: Shutdown::default(),
             commands: COMMANDS,
             poll_interval: None,
@@ -82,14 +98,28 @@ impl<S: 'static> AsyncBuilder<S> {
         self
     }
 
+    /// Has a thread watch over the loop's: who holds it up is named while he still does, and how long handlers take is kept
+    /// ([`Manager::watch_stalls`]). [`on_incident`](Self::on_incident) is told as well.
+    pub fn watch_stalls(mut self, options: StallWatch) -> Self {
+        self.stalls = Some(options);
+        self
+    }
+
     /// The bounds of the manager and of its connections.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
+    /// How names are looked up: [`Builder::resolver`](crate::Builder::resolver).
+    pub fn resolver(mut self, resolver: impl Into<Resolver>) -> Self {
+        self.resolver = Some(resolver.into());
+        self
+    }
+
     /// How many closures may wait for the loop at once (1024). Whoever comes then waits for a place, asynchronously; what
-    /// ends something (a dropped guard, a shutdown) needs none. At least 1.
+    /// ends something (a dropped guard, a shutdown) needs none. A future that has waited for a place and is not polled any more may keep
+    /// one until it is dropped. At least 1.
     pub fn commands(mut self, max: usize) -> Self {
         self.commands = max.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
         self

@@ -1,5 +1,6 @@
 //! A connection's events as a stream, for async code that wants to be its handler.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -26,15 +27,16 @@ use super::Handle;
 pub enum Overflow {
     /// Nothing more is read from the connection until half of the events have been taken: its peer feels back-pressure.
     Pause,
-    /// What comes is dropped and counted ([`EventStream::dropped`]), but for the beginning and the end of connections. A
+    /// What comes is dropped and counted ([`EventStream::dropped`]), but for what becomes of connections that have been told of: their
+    /// end always is. A connection that was accepted meanwhile is told of by its first event that finds room, or not at all. A
     /// request is answered with 503.
     DropNewest,
-    /// The connection is closed: `CloseReason::SlowConsumer`.
+    /// The connection is closed: `CloseReason::SlowConsumer`. One that has just been accepted is not told of at all.
     Close,
 }
 
 /// An event that belongs to whoever took it. Heads and pieces of streamed bodies are not among them: a body comes whole. Nor
-/// are those of MQTT yet.
+/// are those of MQTT, which [`MqttClient`](super::MqttClient) has.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum OwnedEvent {
@@ -95,6 +97,7 @@ pub struct Request {
 /// The events of a connection, or of all that a listener accepts: [`Handle::events`].
 ///
 /// It ends (`None`) when nothing can come any more. Dropped earlier, it leaves the connections to the default handler.
+#[must_use = "dropping it ends the stream"]
 pub struct EventStream {
     told: mpsc::UnboundedReceiver<(ConnId, OwnedEvent)>,
     queue: Arc<Queue>,
@@ -115,7 +118,7 @@ impl<S: 'static> Handle<S> {
     /// replaces their handler.
     ///
     /// `capacity` events (at least 1) wait to be taken; then `overflow` says what happens. With `Overflow::Pause` a few more may come,
-    /// of what was read already. Fails when the connection is gone.
+    /// of what was read already, and the beginning and the end of what is accepted. Fails when the connection is gone.
     ///
     /// Cancel safety: a stream made for a caller that is gone is dropped.
     pub async fn events(&self, id: ConnId, capacity: usize, overflow: Overflow) -> Result<EventStream> {
@@ -127,7 +130,8 @@ impl<S: 'static> Handle<S> {
             paused: Mutex::default(),
         });
         let shared = Arc::clone(&queue);
-        let handler = move |cx: &mut Ctx<'_, S>, ev: Event<'_>| shared.handle(cx, ev, overflow, &tell);
+        let mut told_of = HashSet::from([id]);
+        let handler = move |cx: &mut Ctx<'_, S>, ev: Event<'_>| shared.handle(cx, ev, overflow, &tell, &mut told_of);
         if !self.with(move |cx| cx.net.set_handler(id, handler)).await? {
             return Err(Error::new(Kind::Gone, format!("connection {id} has no events: it is closed")));
         }
@@ -151,6 +155,7 @@ impl Queue {
         ev: Event<'_>,
         overflow: Overflow,
         tell: &mpsc::UnboundedSender<(ConnId, OwnedEvent)>,
+        told_of: &mut HashSet<ConnId>,
     ) {
         if tell.is_closed() {
             cx.net.clear_handler(cx.conn);
@@ -164,12 +169,21 @@ impl Queue {
             ev,
             Event::Opened | Event::Resolved(_) | Event::Connected | Event::Accepted { .. } | Event::Closed(_)
         );
-        if is_full && is_payload && overflow != Overflow::Pause {
+        // Peers that come and go would fill the queue with nothing but that: once it is full, none is told of anew.
+        let has_no_room = is_full && (is_payload || !told_of.contains(&cx.conn));
+        if has_no_room && overflow != Overflow::Pause {
             match overflow {
                 Overflow::Close => cx.net.end_slow(cx.conn),
                 Overflow::DropNewest | Overflow::Pause => self.drop_event(cx, &ev),
             }
             return;
+        }
+        if let Event::Closed(_) = ev {
+            if !told_of.remove(&cx.conn) {
+                return self.drop_event(cx, &ev);
+            }
+        } else {
+            told_of.insert(cx.conn);
         }
         let Some(event) = OwnedEvent::of(cx, ev) else { return };
         self.len.fetch_add(1, Ordering::AcqRel);
@@ -217,6 +231,8 @@ fn is_handed_on(ev: &Event<'_>) -> bool {
         Event::HttpRequest(_) | Event::HttpResponse(_) => true,
         #[cfg(feature = "sntp")]
         Event::SntpTime(_) => true,
+        // Nobody answers in time from afar.
+        Event::Stopping => false,
         #[cfg(any(feature = "http", feature = "mqtt"))]
         _ => false,
     }
@@ -249,6 +265,7 @@ impl OwnedEvent {
             Event::Wakeup(bytes) => Self::Wakeup(Bytes::copy_from_slice(bytes)),
             Event::Drained => Self::Drained,
             Event::Closed(reason) => Self::Closed(reason),
+            Event::Stopping => return None,
             #[cfg(any(feature = "http", feature = "mqtt"))]
             _ => return None,
         })

@@ -7,18 +7,16 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+#[cfg(feature = "broker")]
+use crate::broker::Broker;
 use crate::error::{Error, Kind, Result};
-#[cfg(feature = "sntp")]
-use crate::event::{CloseReason, Event};
 use crate::id::ConnId;
-#[cfg(feature = "sntp")]
-use crate::manager::Ctx;
 #[cfg(feature = "sntp")]
 use crate::manager::sntp::ClientOptions;
 use crate::manager::{Handler, LoopCtx, Manager, Observer, Stats, TimerCtx, job};
 use crate::options::{ConnectOptions, ListenOptions};
-#[cfg(feature = "sntp")]
-use crate::proto::sntp::Sample;
+#[cfg(feature = "mqtt")]
+use crate::proto::mqtt;
 use crate::reactor::{Command, Waker};
 
 use super::guard::{Conn, Timer};
@@ -147,8 +145,37 @@ impl<S: 'static> Handle<S> {
         self.open(move |cx| cx.net.http_connect(options, handler)).await
     }
 
+    /// Connects as an MQTT client: [`Net::mqtt_connect`](crate::Net::mqtt_connect). [`MqttClient`](super::MqttClient) is one
+    /// without a handler.
+    ///
+    /// Cancel safety: a connection made for a caller that is gone is closed.
+    #[cfg(feature = "mqtt")]
+    pub async fn mqtt_connect(
+        &self,
+        options: impl Into<ConnectOptions>,
+        client: mqtt::ClientOptions,
+        handler: impl Handler<S> + Send + 'static,
+    ) -> Result<Conn> {
+        let options = options.into();
+        self.open(move |cx| cx.net.mqtt_connect(options, client, handler)).await
+    }
+
+    /// Has an MQTT broker listen: [`Broker::listen`]. The closure makes the broker, or takes it from the state, where closures and
+    /// handlers find it again to publish and to look into it. Clients that have been accepted stay when the listener is closed.
+    ///
+    /// Cancel safety: a listener made for a caller that is gone is closed.
+    #[cfg(feature = "broker")]
+    pub async fn mqtt_listen(
+        &self,
+        options: impl Into<ListenOptions>,
+        broker: impl FnOnce(&mut S) -> Broker + Send + 'static,
+    ) -> Result<Conn> {
+        let options = options.into();
+        self.open(move |cx| broker(cx.state).listen(&mut cx.net, options)).await
+    }
+
     /// Asks a server for the time: [`Net::sntp_connect`](crate::Net::sntp_connect). The handler is told each answer;
-    /// [`sntp_query`](Self::sntp_query) waits for one.
+    /// [`SntpClient`](super::SntpClient) waits for one.
     ///
     /// Cancel safety: a socket made for a caller that is gone is closed.
     #[cfg(feature = "sntp")]
@@ -159,35 +186,6 @@ impl<S: 'static> Handle<S> {
     ) -> Result<Conn> {
         let options = options.into();
         self.open(move |cx| cx.net.sntp_connect(options, handler)).await
-    }
-
-    /// Asks a server once for the time and waits for its answer: [`is_timed_out`](Error::is_timed_out) when none comes that counts.
-    ///
-    /// Cancel safety: the socket is closed.
-    #[cfg(feature = "sntp")]
-    pub async fn sntp_query(&self, options: impl Into<ClientOptions>) -> Result<Sample> {
-        let (tell, told) = oneshot::channel();
-        let mut tell = Some(tell);
-        let handler = move |cx: &mut Ctx<'_, S>, ev: Event<'_>| {
-            let result = match ev {
-                Event::SntpTime(sample) => Ok(sample),
-                Event::Closed(CloseReason::Connect(e)) => Err(e),
-                Event::Closed(reason) => {
-                    let kind = match reason {
-                        CloseReason::TimedOut(_) => Kind::TimedOut,
-                        CloseReason::Stopped => Kind::Stopped,
-                        _ => Kind::Gone,
-                    };
-                    Err(Error::new(kind, format!("the time server did not answer: {reason}")))
-                }
-                _ => return,
-            };
-            // Also where the options ask again and again.
-            cx.close();
-            drop(tell.take().map(|tell| tell.send(result)));
-        };
-        let _conn = self.sntp_connect(options, handler).await?;
-        told.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Runs a closure that opens something, and guards it from where it is made: whoever drops it closes it.

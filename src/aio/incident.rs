@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::manager::Running;
+use crate::manager::{Running, Stall, discard};
 use crate::trace::trace_event;
 
 /// Something went wrong on the loop's thread, or with it.
@@ -21,6 +21,9 @@ pub enum Incident {
     },
     /// A task of [`Handle::schedule`](super::Handle::schedule) failed, panicked, or was dropped by its runtime.
     TaskFailed(String),
+    /// A handler, or much work, holds up the loop: told where [`AsyncBuilder::watch_stalls`](super::AsyncBuilder::watch_stalls)
+    /// asks for it.
+    Stalled(Stall),
     /// The thread has not ended although it was asked to; it is asked again.
     StopDelayed {
         /// Since it was asked first.
@@ -47,6 +50,7 @@ impl fmt::Display for Incident {
         };
         match self {
             Incident::HandlerPanicked { who, message } => write!(f, "{who} panicked: {message}"),
+            Incident::Stalled(stall) => stall.fmt(f),
             Incident::TaskFailed(why) => write!(f, "a scheduled task failed: {why}"),
             Incident::StopDelayed { after, running } => {
                 let after = after.as_secs_f64();
@@ -76,13 +80,14 @@ pub(super) type Hook = Arc<dyn Fn(&Incident) + Send + Sync>;
 pub(super) fn tell(hook: Option<&Hook>, incident: &Incident) {
     match incident {
         Incident::StopDelayed { .. } => trace_event!(warn, "{incident}"),
-        // What panicked is in the log already.
-        Incident::HandlerPanicked { .. } => {}
+        // These are in the log already.
+        Incident::HandlerPanicked { .. } | Incident::Stalled(_) => {}
         Incident::TaskFailed(_) | Incident::Abandoned { .. } | Incident::Died(_) => trace_event!(error, "{incident}"),
     }
     if let Some(hook) = hook
-        && catch_unwind(AssertUnwindSafe(|| hook(incident))).is_err()
+        && let Err(payload) = catch_unwind(AssertUnwindSafe(|| hook(incident)))
     {
         trace_event!(error, "the hook for incidents panicked itself");
+        discard(payload);
     }
 }

@@ -7,8 +7,14 @@ mod handle;
 #[cfg(feature = "http")]
 mod http;
 mod incident;
+#[cfg(all(unix, feature = "tokio-fd"))]
+mod inline;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod schedule;
 mod shutdown;
+#[cfg(feature = "sntp")]
+mod sntp;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -28,8 +34,14 @@ pub use self::handle::Handle;
 #[cfg(feature = "http")]
 pub use self::http::{HttpClient, Response};
 pub use self::incident::Incident;
+#[cfg(all(unix, feature = "tokio-fd"))]
+pub use self::inline::Inline;
+#[cfg(feature = "mqtt")]
+pub use self::mqtt::{MqttClient, MqttMessage, MqttMessages, MqttState};
 pub use self::schedule::Outcome;
 pub use self::shutdown::{Shutdown, ShutdownReport};
+#[cfg(feature = "sntp")]
+pub use self::sntp::SntpClient;
 
 /// A [`Manager`](crate::Manager) on a thread of its own, and what async code does with it: everything that a [`Handle`] can,
 /// and the end.

@@ -3,9 +3,10 @@
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+
+use crate::manager::{discard, message};
 
 use super::Handle;
 use super::incident::Incident;
@@ -63,17 +64,17 @@ impl<S: 'static> Handle<S> {
         let mut report = Report { shared: Arc::clone(&self.shared), failure: Some(DROPPED.to_owned()) };
         // The handle of a task that reports for itself has nothing to tell.
         drop(self.shared.runtime.spawn(async move {
-            let mut task = pin!(task);
+            let mut task = Box::pin(task);
             let result = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))) {
                 Ok(Poll::Pending) => Poll::Pending,
                 Ok(Poll::Ready(outcome)) => Poll::Ready(Ok(outcome)),
                 Err(payload) => Poll::Ready(Err(payload)),
             })
             .await;
-            report.set(match result {
-                Ok(outcome) => outcome.failure(),
-                Err(payload) => Some(format!("it panicked: {}", message(&*payload))),
-            });
+            // What the task holds, and how it tells its failure, is user code as well.
+            let dropped = catch_unwind(AssertUnwindSafe(|| drop(task)));
+            let result = result.and_then(|outcome| catch_unwind(AssertUnwindSafe(|| outcome.failure())));
+            report.set(fallen(result).or_else(|| fallen(dropped.map(|()| None))));
         }));
     }
 
@@ -81,6 +82,15 @@ impl<S: 'static> Handle<S> {
     pub fn schedule_fn<R: Outcome>(&self, f: impl FnOnce() -> R + Send + 'static) {
         self.schedule(async move { f() });
     }
+}
+
+/// Why it failed: what it says itself, or what it panicked with.
+fn fallen(result: std::thread::Result<Option<String>>) -> Option<String> {
+    result.unwrap_or_else(|payload| {
+        let why = format!("it panicked: {}", message(&*payload));
+        discard(payload);
+        Some(why)
+    })
 }
 
 /// What became of a task that came to no end of its own.
@@ -104,10 +114,4 @@ impl Drop for Report {
             self.shared.tell(&Incident::TaskFailed(why));
         }
     }
-}
-
-/// A panic's message, where it has one.
-pub(super) fn message(payload: &(dyn std::any::Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)")
 }

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
 
 use crate::error::Result;
-use crate::manager::{Observer, Stopped};
+use crate::manager::{Observer, Running, Stopped, discard, message};
 use crate::reactor::Waker;
 
 use super::incident::{Hook, Incident, tell};
-use super::schedule::message;
 
 /// How long the end of an [`AsyncManager`](super::AsyncManager) may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
 pub struct Shutdown {
     pub(super) limit: Duration,
     pub(super) retry: Duration,
@@ -66,6 +66,8 @@ pub struct ShutdownReport {
     pub aborted: usize,
     /// A handler still ran: the thread was left to itself. It closes everything when the handler returns.
     pub abandoned: bool,
+    /// The handler that the thread was left in.
+    pub running: Option<Running>,
     /// What the thread died of, if it did not end in order.
     pub died: Option<String>,
     /// From the first request to stop to the end.
@@ -78,7 +80,8 @@ impl fmt::Display for ShutdownReport {
         match (&self.died, self.abandoned) {
             (Some(why), _) => write!(f, "the loop died: {why}"),
             (None, true) => {
-                write!(f, "the loop did not stop within {:.1} s and is left to itself", elapsed.as_secs_f64())
+                write!(f, "the loop did not stop within {:.1} s and is left to itself", elapsed.as_secs_f64())?;
+                self.running.iter().try_for_each(|running| write!(f, "; running: {running}"))
             }
             (None, false) => {
                 write!(
@@ -129,6 +132,7 @@ impl Ended {
             Ok(Err(e)) => Self { stopped: Stopped::default(), died: Some(e.to_string()) },
             Err(payload) => {
                 let why = format!("its thread panicked: {}", message(&*payload));
+                discard(payload);
                 Self { stopped: Stopped::default(), died: Some(why) }
             }
         }
@@ -227,8 +231,9 @@ impl Shared {
         };
         let elapsed = began.elapsed();
         // Whoever waits for the report knows of the incident then.
-        self.tell(&Incident::Abandoned { after: elapsed, running: self.observer.running() });
-        let report = ShutdownReport { attempts, drained: 0, aborted: 0, abandoned: true, died: None, elapsed };
+        let running = self.observer.running();
+        self.tell(&Incident::Abandoned { after: elapsed, running: running.clone() });
+        let report = ShutdownReport { attempts, drained: 0, aborted: 0, abandoned: true, running, died: None, elapsed };
         self.report.send_replace(Some(report));
     }
 
@@ -260,6 +265,7 @@ impl Shared {
             drained: stopped.drained,
             aborted: stopped.aborted,
             abandoned: false,
+            running: None,
             died,
             elapsed: ladder.began.map_or(Duration::ZERO, |began| began.elapsed()),
         };

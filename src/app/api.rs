@@ -5,6 +5,7 @@
 //! `Host`, and is refused.
 
 mod guard;
+mod mdns;
 mod mqtt;
 mod time;
 
@@ -61,7 +62,7 @@ fn call(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str) -> Result<Rep
     guard::admit(cx, request)?;
     let name = path.strip_prefix("/api/v1/").unwrap_or_default();
     let allow = match name {
-        "status" | "connections" | "subscriptions" | "time" => "GET, HEAD",
+        "status" | "connections" | "subscriptions" | "time" | "mdns" => "GET, HEAD",
         "clients" | "retained" => "GET, HEAD, DELETE",
         "publish" => "POST",
         _ => return Err(Refusal::nothing()),
@@ -76,6 +77,7 @@ fn call(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str) -> Result<Rep
         ("clients", _) => mqtt::clients(cx, request)?,
         ("subscriptions", _) => mqtt::subscriptions(cx, request)?,
         ("retained", _) => mqtt::retained(cx, request)?,
+        ("mdns", _) => pages::to_json(&mdns::of(&cx.net)),
         ("time", _) => pages::to_json(&time::of(&cx.net)),
         ("connections", _) => {
             let shown = |info: &ConnInfo| Connection { protocol: cx.state.protocol(info), ..Connection::from(info) };

@@ -38,6 +38,8 @@ pub struct Config {
     pub mqtt: MqttConfig,
     /// The clock.
     pub time: TimeConfig,
+    /// The local network.
+    pub mdns: MdnsConfig,
     /// What is written about the work.
     pub log: LogConfig,
     /// The bounds of the loop. `shutdown_timeout` is their `drain_timeout`.
@@ -47,7 +49,7 @@ pub struct Config {
 /// The HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpConfig {
-    /// Where it listens; at least one place.
+    /// Where it listens; nowhere: there is none.
     pub listen: Vec<ListenConfig>,
     /// Who is told how the program is doing.
     pub api: Api,
@@ -97,6 +99,23 @@ pub struct TimeConfig {
     pub interval: Duration,
     /// Where the time is told to others.
     pub serve: Vec<String>,
+    /// The machine's clock is set as well.
+    pub set_system_clock: bool,
+}
+
+/// The local network: multicast DNS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MdnsConfig {
+    /// Others are told what the program serves.
+    pub announce: bool,
+    /// What it is called there.
+    pub name: String,
+    /// What this machine is called there; empty: as it is called anyway.
+    pub host: String,
+    /// On which interfaces; none: on all that others may be on.
+    pub interfaces: Vec<String>,
+    /// Names below `.local` are asked for there.
+    pub resolve: bool,
 }
 
 /// What is written about the work.
@@ -108,6 +127,8 @@ pub struct LogConfig {
     pub access: access::Format,
     /// Where these lines go.
     pub access_to: Output,
+    /// How long the loop may be held up before it is said by whom; zero: nobody watches.
+    pub stall_after: Duration,
 }
 
 /// Who is answered at `/api/v1/`: its pages name the peers of every connection.
@@ -183,6 +204,7 @@ impl Level {
     ];
 
     /// The level that many steps up (or, negative, down), as far as there are steps.
+    #[must_use]
     pub fn step(self, by: i32) -> Self {
         let last = Self::ALL.len() as i64 - 1;
         let index = (self as i64 + i64::from(by)).clamp(0, last);
@@ -202,8 +224,25 @@ impl Default for Config {
                 redirects: Vec::new(),
             },
             mqtt: MqttConfig::default(),
-            time: TimeConfig { servers: Vec::new(), interval: Duration::from_secs(256), serve: Vec::new() },
-            log: LogConfig { level: Level::Info, access: access::Format::Common, access_to: Output::Stdout },
+            time: TimeConfig {
+                servers: Vec::new(),
+                interval: Duration::from_secs(256),
+                serve: Vec::new(),
+                set_system_clock: false,
+            },
+            mdns: MdnsConfig {
+                announce: false,
+                name: "vansire".into(),
+                host: String::new(),
+                interfaces: Vec::new(),
+                resolve: false,
+            },
+            log: LogConfig {
+                level: Level::Info,
+                access: access::Format::Common,
+                access_to: Output::Stdout,
+                stall_after: Duration::from_millis(250),
+            },
             limits: Limits::new().drain_timeout(Duration::from_secs(10)),
         }
     }

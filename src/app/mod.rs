@@ -5,16 +5,23 @@
 pub mod access;
 pub mod api;
 pub mod cli;
+pub mod client;
+mod clock;
 pub mod config;
 mod folders;
+mod hangup;
 mod log;
+mod mdns;
 mod mqtt;
 pub mod pages;
+pub mod passwd;
 pub mod reach;
 pub mod redirect;
 mod resolve;
 mod serve;
+pub mod sim;
 mod time;
+mod utc;
 
 use std::env;
 use std::ffi::OsString;
@@ -30,23 +37,23 @@ use config::{Chosen, Level, Loaded, Loader, Problems, Surroundings};
 use reach::Reach;
 
 /// The program, from its command line to its exit code: 0 ended as asked, 1 failed while running, 2 the command line or the
-/// configuration is wrong.
+/// configuration is wrong. `pub`, `sub` and `passwd` end as mosquitto's programs do.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(answer) => {
-            // A closed pipe behind --help is no failure.
-            let _ = answer.print();
-            return if answer.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
-        }
+    let (command, flags) = match Cli::try_parse().and_then(Cli::into_command) {
+        Ok(parsed) => parsed,
+        Err(answer) => return refuse(&answer),
     };
-    match &cli.command {
+    match &command {
         // Whatever the configuration is like.
-        Some(Command::Time { servers }) => return ended(time::ask(servers)),
-        Some(Command::Resolve { name, srv }) => return ended(resolve::ask(name, *srv)),
-        Some(Command::Run | Command::Check { .. }) | None => {}
+        Command::Pub(flags) => return client::publish::main(flags),
+        Command::Sub(flags) => return client::subscribe::main(flags),
+        Command::Passwd(flags) => return ended(passwd::main(flags)),
+        Command::Sim(flags) => return sim::main(flags),
+        Command::Time { servers, .. } => return ended(time::ask(servers)),
+        Command::Resolve { name, srv, mdns, .. } => return ended(resolve::ask(name, *srv, *mdns)),
+        Command::Run { .. } | Command::Check { .. } => {}
     }
-    let loaded = load(&cli.flags, &Surroundings::of_process(), env::vars_os()).and_then(|loaded| {
+    let loaded = load(&flags, &Surroundings::of_process(), env::vars_os()).and_then(|loaded| {
         loaded.verify()?;
         Ok(loaded)
     });
@@ -57,16 +64,34 @@ pub fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let command = cli.command.unwrap_or(Command::DEFAULT);
-    if matches!(command, Command::Check { .. }) || loaded.config.log.level >= Level::Info {
+    let effective = match command {
+        Command::Check { effective, .. } => Some(effective),
+        _ => None,
+    };
+    if effective.is_some() || loaded.config.log.level >= Level::Info {
         note(&format!("configuration: {}", source(&loaded)));
     }
-    ended(match command {
-        Command::Run => serve::serve(&loaded.config),
-        Command::Check { effective } => check(&loaded, effective),
-        Command::Time { servers } => time::ask(&servers),
-        Command::Resolve { name, srv } => resolve::ask(&name, srv),
+    ended(match effective {
+        Some(effective) => check(&loaded, effective),
+        None => serve::serve(&loaded.config),
     })
+}
+
+/// Prints why the command line is refused, or the help that it asks for.
+fn refuse(answer: &clap::Error) -> ExitCode {
+    // mosquitto's programs end with 1 where ours end with 2.
+    let like_mosquitto = env::args_os().nth(1).is_some_and(|word| word == "pub" || word == "sub" || word == "passwd");
+    if let Some(why) = client::not_supported(answer).filter(|_| like_mosquitto) {
+        complain(&why);
+        return ExitCode::from(FAILED);
+    }
+    // A closed pipe behind --help is no failure.
+    let _ = answer.print();
+    match answer.use_stderr() {
+        true if like_mosquitto => ExitCode::from(FAILED),
+        true => ExitCode::from(USAGE),
+        false => ExitCode::SUCCESS,
+    }
 }
 
 /// What the exit code tells of the end.

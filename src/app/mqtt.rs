@@ -8,7 +8,7 @@ use super::log::Log;
 use crate::broker::access::{AccessFiles, FileAccess};
 use crate::broker::{Broker, Event, Options, Parting};
 use crate::error::Result;
-use crate::proto::mqtt::Version;
+use crate::proto::mqtt::{ReasonCode, Version};
 
 /// Who may do what. Fails where a file cannot be read, or understood.
 pub(super) fn access(config: &MqttConfig) -> Result<FileAccess> {
@@ -23,6 +23,20 @@ pub(super) fn access(config: &MqttConfig) -> Result<FileAccess> {
         files = files.anonymous(anonymous);
     }
     files.load()
+}
+
+/// What is wrong with each of these files, by its key.
+pub(super) fn check(config: &MqttConfig) -> Vec<(&'static str, String)> {
+    let alone = [
+        ("mqtt.password_file", MqttConfig { password_file: config.password_file.clone(), ..MqttConfig::default() }),
+        ("mqtt.acl_file", MqttConfig { acl_file: config.acl_file.clone(), ..MqttConfig::default() }),
+    ];
+    alone.iter().filter_map(|(key, config)| Some((*key, access(config).err()?.to_string()))).collect()
+}
+
+/// Whether users or rules stand in files, which can be read again.
+pub(super) fn has_files(config: &MqttConfig) -> bool {
+    [&config.password_file, &config.acl_file].iter().any(|path| !path.as_os_str().is_empty())
 }
 
 /// Whether nobody on another machine is let in, whoever reaches the broker.
@@ -42,16 +56,14 @@ pub(super) fn broker(config: &MqttConfig, access: &FileAccess, level: Level, log
 }
 
 fn options(config: &MqttConfig) -> Options {
-    let seconds = |time: Option<Duration>| time.and_then(|time| u32::try_from(time.as_secs()).ok());
-    let keep_alive = seconds(config.keep_alive_max).and_then(|seconds| u16::try_from(seconds).ok());
     Options::new()
         .packet_max(config.packet_max)
         .connect_timeout(config.connect_timeout)
-        .keep_alive_max(keep_alive.unwrap_or(u16::MAX))
+        .keep_alive_max(config.keep_alive_max.unwrap_or(Duration::MAX))
         .inflight_max(config.inflight_max)
         .topic_alias_max(config.topic_alias_max)
         .sessions_max(config.sessions_max)
-        .session_expiry_max(seconds(config.session_expiry_max).unwrap_or(u32::MAX))
+        .session_expiry_max(config.session_expiry_max.unwrap_or(Duration::MAX))
         .subscriptions_max(config.subscriptions_max)
         .queue_messages_max(config.queue_messages_max)
         .queue_bytes_max(config.queue_bytes_max)
@@ -65,6 +77,8 @@ fn options(config: &MqttConfig) -> Options {
 fn level_of(event: &Event) -> Level {
     match event {
         Event::Denied { .. } => Level::Warn,
+        // Before 5.0 the client itself is not told why.
+        Event::Disconnected { why: Parting::Ended(_), .. } => Level::Info,
         Event::Connected { .. } | Event::Refused { .. } | Event::Disconnected { .. } | Event::SessionEnded { .. } => {
             Level::Debug
         }
@@ -81,6 +95,7 @@ fn line(event: &Event) -> String {
         }
         Event::Refused { client, reason } => format!("mqtt: {client:?} was refused: {reason}"),
         Event::Disconnected { client, why } => match why {
+            Parting::Disconnect(ReasonCode::Success) => format!("mqtt: {client:?} disconnected"),
             Parting::Disconnect(reason) => format!("mqtt: {client:?} disconnected: {reason}"),
             Parting::Lost => format!("mqtt: {client:?} is gone without a word"),
             Parting::Ended(reason) => format!("mqtt: {client:?} was disconnected: {reason}"),
@@ -111,6 +126,19 @@ mod tests {
     #[test]
     fn the_defaults_are_the_brokers_own() {
         assert_eq!(format!("{:?}", options(&MqttConfig::default())), format!("{:?}", Options::new()));
+    }
+
+    #[test]
+    fn who_is_cut_off_is_named_with_the_reason() {
+        for (why, level, expected) in [
+            (Parting::Ended(ReasonCode::PacketTooLarge), Level::Info, "was disconnected: Packet too large (0x95)"),
+            (Parting::Disconnect(ReasonCode::Success), Level::Debug, "disconnected"),
+            (Parting::Lost, Level::Debug, "is gone without a word"),
+        ] {
+            let event = Event::Disconnected { client: "c".into(), why };
+            assert_eq!(level_of(&event), level, "{event:?}");
+            assert_eq!(line(&event), format!("mqtt: \"c\" {expected}"));
+        }
     }
 
     #[test]

@@ -105,6 +105,10 @@ pub struct Loop {
     pub timers_fired_total: u64,
     /// Handlers that panicked.
     pub handler_panics_total: u64,
+    /// Times that the loop was held up for longer than `log.stall_after`.
+    pub stalls_total: u64,
+    /// The longest time that it was.
+    pub stall_longest_seconds: f64,
 }
 
 impl From<Stats> for Loop {
@@ -118,6 +122,8 @@ impl From<Stats> for Loop {
             slow_consumers_total: stats.slow_consumers,
             timers_fired_total: stats.timers_fired,
             handler_panics_total: stats.handler_panics,
+            stalls_total: stats.stalls,
+            stall_longest_seconds: stats.stall_longest.as_secs_f64(),
         }
     }
 }
@@ -233,11 +239,13 @@ mod tests {
                 r#""mqtt":{"clients":0,"clients_max":0,"sessions":0,"subscriptions":0,"retained":0,"retained_bytes":0,"#,
                 r#""queued":0,"queued_bytes":0,"connected_total":0,"refused_total":0,"denied_total":0,"#,
                 r#""protocol_errors_total":0,"packets_in_total":0,"packets_out_total":0,"messages_in_total":0,"#,
-                r#""messages_out_total":0,"wills_total":0,"sessions_expired_total":0,"retained_refused_total":0,"#,
+                r#""messages_out_total":0,"messages_routed_total":0,"messages_delivered_total":0,"wills_total":0,"#,
+                r#""sessions_expired_total":0,"retained_refused_total":0,"#,
                 r#""dropped_total":{"slow":0,"queue_full":0,"total_full":0,"too_large":0,"expired":0,"denied":0,"#,
                 r#""session_ended":0}},"#,
                 r#""loop":{"turns_total":9,"accepted_total":3,"accept_stalls_total":0,"requests_refused_total":0,"#,
-                r#""timeouts_total":0,"slow_consumers_total":0,"timers_fired_total":0,"handler_panics_total":1}}"#
+                r#""timeouts_total":0,"slow_consumers_total":0,"timers_fired_total":0,"handler_panics_total":1,"#,
+                r#""stalls_total":0,"stall_longest_seconds":0.0}}"#
             )
         );
     }

@@ -6,9 +6,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::access::{self, Entry, Format};
 use super::api::{self, Refusal, Reply, Token};
+use super::clock::{self, Keeper, Kept, Machine};
 use super::config::{Api, Config, Level, items};
 use super::folders::Folders;
+use super::hangup::Hangup;
 use super::log::Log;
+use super::mdns;
 use super::mqtt;
 use super::pages::{self, Health, Listener, Status};
 use super::reach::Reach;
@@ -19,8 +22,9 @@ use crate::event::{CloseReason, Deadline, Event, Sent};
 use crate::files::Dir;
 use crate::id::{ConnId, ConnMap};
 use crate::manager::sntp::SyncOptions;
-use crate::manager::{ConnInfo, Ctx, Manager};
+use crate::manager::{ConnInfo, Ctx, Manager, Stall, StallWatch};
 use crate::options::ListenOptions;
+use crate::proto::dns::mdns::Service;
 use crate::proto::http::{BodyLen, Request, Response, Version};
 
 /// What the handlers share.
@@ -77,10 +81,21 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         listeners: Vec::new(),
         asked: ConnMap::new(),
     };
-    let mut manager = Manager::builder().limits(config.limits).build(site)?;
+    let builder = Manager::builder().limits(config.limits).resolver(mdns::resolver(&config.mdns)?);
+    let mut manager = builder.mdns(mdns::options(&config.mdns)).build(site)?;
     manager.on_panic(|site, panic| {
         site.note(Level::Error, || format!("a handler panicked on {}: {}", panic.event, panic.message()));
     });
+    if !config.log.stall_after.is_zero() {
+        let level = config.log.level;
+        let warn = move |stall: &Stall| {
+            // Not by way of the log's thread: that one has lines of the loop to write, and ends with the loop.
+            if level >= Level::Warn {
+                super::note(&stall.to_string());
+            }
+        };
+        manager.watch_stalls(StallWatch::new().threshold(config.log.stall_after).on_stall(warn))?;
+    }
     for listen in &config.http.listen {
         let access = listen.access.unwrap_or(config.log.access);
         let mut options = ListenOptions::new(&listen.url);
@@ -92,6 +107,7 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         listens(&mut manager, id, "http", "");
     }
     let broker = manager.state().broker.clone();
+    let mut hangup = None;
     for listen in &config.mqtt.listen {
         let mut options = ListenOptions::new(&listen.url);
         if let Some(mode) = listen.mode {
@@ -101,11 +117,22 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         let only_here = if mqtt::is_for_here(&config.mqtt) { "; clients on this machine only may connect" } else { "" };
         let (answers, waker) = (who.answers(), manager.waker());
         answers.on_ready(move || drop(waker.wakeup(id, b"")));
+        if mqtt::has_files(&config.mqtt) && hangup.is_none() {
+            let waker = manager.waker();
+            let watched = Hangup::watch(move || drop(waker.wakeup(id, b"")));
+            hangup = Some(watched.map_err(|e| Error::io("cannot watch for SIGHUP", e))?);
+        }
         listens(&mut manager, id, "mqtt", only_here);
     }
     // Passwords that take long to check are checked elsewhere; any listener will do to wake us.
     let answers = who.answers();
-    manager.on_turn(move |_, net| {
+    manager.on_turn(move |site, net| {
+        if hangup.as_ref().is_some_and(Hangup::take) {
+            match who.reload() {
+                Ok(()) => site.note(Level::Info, || "mqtt: users and rules are read again".into()),
+                Err(error) => site.note(Level::Error, || format!("mqtt: {error}; users and rules stay as they were")),
+            }
+        }
         while let Some((token, answer)) = answers.next() {
             broker.answer(net, token, answer);
         }
@@ -115,16 +142,52 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         let options = SyncOptions::new(servers).every(config.time.interval).floor(config.time.interval.min(FLOOR));
         manager.net().sync_time(options)?;
     }
+    if config.time.set_system_clock {
+        keep_system_clock(&mut manager)?;
+    }
     for url in &config.time.serve {
         let id = manager.net().sntp_listen(url, |_: &mut Ctx<'_, Site>, _: Event<'_>| {})?;
         listens(&mut manager, id, "sntp", "");
     }
+    announce(&mut manager, config)?;
     let result = manager.run();
     let stats = manager.stats();
     manager
         .state()
         .note(Level::Info, || format!("stopped: {} requests on {} connections", stats.http_requests, stats.accepted));
     result
+}
+
+/// Sets the machine's clock by the program's, once that is right.
+fn keep_system_clock(manager: &mut Manager<Site>) -> Result<()> {
+    let mut keeper = Keeper::new(Machine)?;
+    manager.net().timer_every(clock::EVERY, move |cx| {
+        if cx.net.time_sync().is_none_or(|sync| sync.status(&cx.net).synchronised.is_none()) {
+            return;
+        }
+        match keeper.keep(cx.net.wall_clock()) {
+            Kept::Alone => {}
+            Kept::Set(off) => cx.state.note(Level::Info, || format!("the system's clock was off by {off}, and is set")),
+            Kept::Failed(e) => cx.state.note(Level::Error, || format!("the system's clock cannot be set: {e}")),
+        }
+    });
+    Ok(())
+}
+
+/// Tells the local network of the listeners that it reaches.
+fn announce(manager: &mut Manager<Site>, config: &Config) -> Result<()> {
+    let mut told: Vec<Service> = Vec::new();
+    for (id, scheme) in manager.state().listeners.clone() {
+        let Some(local) = manager.net().info(id).and_then(|info| info.local) else { continue };
+        let service = local.port().and_then(|port| mdns::service(config, scheme, Reach::of(&local), port));
+        // One port may be listened on for IPv4 and for IPv6.
+        let Some(service) = service.filter(|service| !told.contains(service)) else { continue };
+        manager.net().mdns_announce(service.clone())?;
+        let (name, kind, port) = (service.name(), service.kind(), service.port());
+        manager.state().note(Level::Info, || format!("announcing {name:?} ({kind}, port {port}) on the local network"));
+        told.push(service);
+    }
+    Ok(())
 }
 
 /// Says that somebody listens, and who can reach it; `but` is added where not all of those are served.

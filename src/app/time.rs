@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::config::items;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::manager::{Ctx, Manager};
@@ -9,6 +10,9 @@ use crate::sntp::ClientOptions;
 
 /// Asks each server once and prints a line for each that answers. Fails when one does not, and says why.
 pub(super) fn ask(servers: &[String]) -> Result<()> {
+    for server in servers {
+        items::time_server(server).map_err(|why| Error::new(Kind::BadUrl, why))?;
+    }
     let mut manager = Manager::new(Vec::<String>::new())?;
     for server in servers {
         let name = server.clone();
@@ -29,7 +33,7 @@ pub(super) fn ask(servers: &[String]) -> Result<()> {
             }
             _ => {}
         };
-        manager.net().sntp_connect(ClientOptions::new(format!("sntp://{server}")), handler)?;
+        manager.net().sntp_connect(ClientOptions::new(items::time_server_url(server)), handler)?;
     }
     while manager.net().connection_count() > 0 {
         manager.poll(None)?;

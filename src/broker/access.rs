@@ -24,7 +24,7 @@ pub use files::{AccessFiles, Anonymous, FileAccess};
 #[cfg(feature = "passwords")]
 pub use logins::Answers;
 #[cfg(feature = "passwords")]
-pub use passwords::{Passwords, Scheme, hash_password, set_password};
+pub use passwords::{Passwords, Scheme, hash_password, hash_passwords, set_password};
 
 /// Decides what clients may do.
 ///

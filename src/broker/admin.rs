@@ -8,6 +8,7 @@ use crate::id::ConnId;
 use crate::proto::mqtt::{Filter, TopicError, Version};
 use crate::time::Moment;
 
+use super::connect::is_sys;
 use super::core::Core;
 use super::events::Drops;
 use super::message::Message;
@@ -101,7 +102,7 @@ impl Core {
 
     pub(super) fn clear_retained(&mut self, topic: &str) -> bool {
         let existed = self.retained.remove(topic);
-        if existed {
+        if existed && !is_sys(topic) {
             self.record(&Change::RetainedCleared { topic });
             self.ticket = None;
         }

@@ -4,7 +4,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use crate::id::ConnId;
-use crate::proto::mqtt::{ConnAck, Connect, Packet, Property, PropertyBuf, PropertyId, ReasonCode, Version};
+use crate::proto::mqtt::{
+    ConnAck, Connect, EncodeError, Packet, Property, PropertyBuf, PropertyId, ReasonCode, Version, encoded_len,
+};
 use crate::time::{Moment, Owner};
 use crate::trace::trace_event;
 
@@ -12,7 +14,7 @@ use super::access::{AccessToken, Answer, Client, Denied, Login, PublishQuestion}
 use super::core::{Core, Flow, NO_SESSION, Sink};
 use super::events::{Action, Event, Parting};
 use super::message::{Publication, forwarded};
-use super::session::{Flags, Session, Will};
+use super::session::{Session, Will};
 use super::store::Change;
 
 /// What a question about the packet at hand has come to.
@@ -77,17 +79,43 @@ impl Core {
         if self.sessions.find(id).is_none() && self.sessions.len() >= self.bounds.sessions_max {
             return self.refuse(conn, connect, id, ReasonCode::QuotaExceeded, now, sink);
         }
-        self.accept(conn, connect, id, assigned.as_deref(), now, sink);
+        let granted = self.grant(connect, assigned.as_deref());
+        let answer = self.conn_ack(connect, &granted);
+        let packet =
+            Packet::ConnAck(ConnAck { properties: answer.as_properties(), ..ConnAck::new(ReasonCode::Success) });
+        // MQTT-3.1.2-24: one that could not be told that it is let in is not.
+        if !fits(connect, encoded_len(&packet, connect.version)) {
+            return self.refuse(conn, connect, id, ReasonCode::ImplementationSpecificError, now, sink);
+        }
+        self.accept(conn, connect, id, &granted, &answer, now, sink);
         Flow::Next
     }
 
+    /// What the server decides of a connection.
+    fn grant<'a>(&self, connect: &Connect<'_>, assigned: Option<&'a str>) -> Granted<'a> {
+        let asked_for = match connect.version {
+            Version::Mqtt5 => connect.properties.session_expiry_interval().unwrap_or(0),
+            // 3.1.1: MQTT-3.1.2-4, MQTT-3.1.2-6
+            Version::Mqtt31 | Version::Mqtt311 if connect.clean_start => 0,
+            Version::Mqtt31 | Version::Mqtt311 => u32::MAX,
+        };
+        let keep_alive = match self.bounds.keep_alive_secs() {
+            u16::MAX => connect.keep_alive,
+            max if connect.keep_alive == 0 => max,
+            max => connect.keep_alive.min(max),
+        };
+        Granted { asked_for, expiry: asked_for.min(self.bounds.session_expiry_secs()), keep_alive, assigned }
+    }
+
     /// Lets a client in.
+    #[allow(clippy::too_many_arguments)] // What was decided about one packet.
     fn accept(
         &mut self,
         conn: ConnId,
         connect: &Connect<'_>,
         id: &str,
-        assigned: Option<&str>,
+        granted: &Granted<'_>,
+        answer: &PropertyBuf,
         now: Moment,
         sink: &mut dyn Sink,
     ) {
@@ -95,13 +123,11 @@ impl Core {
         if let Some(old) = self.sessions.find(id).and_then(|at| self.sessions.get(at)?.conn) {
             self.fail(old, ReasonCode::SessionTakenOver, now, sink);
         }
-        let asked_for = match connect.version {
-            Version::Mqtt5 => connect.properties.session_expiry_interval().unwrap_or(0),
-            // 3.1.1: MQTT-3.1.2-4, MQTT-3.1.2-6
-            Version::Mqtt31 | Version::Mqtt311 if connect.clean_start => 0,
-            Version::Mqtt31 | Version::Mqtt311 => u32::MAX,
-        };
-        let expiry = asked_for.min(self.bounds.session_expiry_max);
+        // What time has brought about is not undone by a client that comes before the timer is seen (MQTT-3.1.3-9).
+        if let Some(at) = self.sessions.find(id) {
+            self.session_due(at, now, sink);
+        }
+        let Granted { expiry, keep_alive, .. } = *granted;
         let found = self.sessions.find(id);
         // MQTT-3.1.2-4
         if let Some(at) = found.filter(|_| connect.clean_start) {
@@ -114,16 +140,13 @@ impl Core {
             None => (self.sessions.insert(Session::new(Rc::from(id), connect.version)), false),
         };
         self.deadlines.cancel(Owner::Timer(at as usize));
-        let keep_alive = match self.bounds.keep_alive_max {
-            u16::MAX => connect.keep_alive,
-            max if connect.keep_alive == 0 => max,
-            max => connect.keep_alive.min(max),
-        };
         let window = connect.properties.receive_maximum().map_or(u16::MAX, |max| max.get());
         let aliases = connect.properties.topic_alias_maximum().unwrap_or(0).min(self.bounds.topic_alias_max);
         let will = self.will_of(connect);
+        let mut remote = None;
         if let Some(link) = self.link_mut(conn) {
-            (link.session, link.keep_alive, link.open) = (at, keep_alive, None);
+            (link.session, link.keep_alive) = (at, keep_alive);
+            remote = link.open.take().and_then(|open| open.remote);
         }
         if let Some(session) = self.sessions.get_mut(at) {
             session.conn = Some(conn);
@@ -136,12 +159,15 @@ impl Core {
             session.alias_max = aliases;
             // MQTT-3.1.3-9: the will of the last connection is not published any more.
             session.will = will;
-            session.flags.put(Flags::TERSE, connect.properties.request_problem_information() == Some(false));
             if let Some(outbound) = &mut session.outbound {
                 outbound.begin_again();
             }
         }
-        if expiry > 0 {
+        if session_present {
+            self.drop_denied(at, now, sink);
+        }
+        // A session that was kept, and is to be no more, is told as well.
+        if expiry > 0 || session_present {
             self.record(&Change::Session { client: id, expiry });
             self.ticket = None;
         }
@@ -149,34 +175,27 @@ impl Core {
         self.stats.clients_connected += 1;
         self.stats.clients_connected_max = self.stats.clients_connected_max.max(self.stats.clients_connected);
         self.watch(conn);
-        let granted = Granted { expiry: (expiry != asked_for).then_some(expiry), keep_alive, assigned };
-        self.send_conn_ack(conn, connect, session_present, &granted, sink);
+        let answer = ConnAck { session_present, reason: ReasonCode::Success, properties: answer.as_properties() };
+        self.send_packet(conn, &Packet::ConnAck(answer), connect.version, sink);
         self.tell(|| Event::Connected {
             client: id.into(),
             username: connect.username.map(Into::into),
-            // Only the first packet's connection knows it; the program can ask the manager.
-            remote: None,
+            remote,
             version: connect.version,
             session_present,
         });
         self.pump(at, now, sink);
     }
 
-    fn send_conn_ack(
-        &mut self,
-        conn: ConnId,
-        connect: &Connect<'_>,
-        session_present: bool,
-        granted: &Granted<'_>,
-        sink: &mut dyn Sink,
-    ) {
+    /// The properties of CONNACK.
+    fn conn_ack(&self, connect: &Connect<'_>, granted: &Granted<'_>) -> PropertyBuf {
         let mut properties = PropertyBuf::new();
         if connect.version.is_5() {
             let information = self.response_information.as_deref();
             let wants = connect.properties.request_response_information() == Some(true);
             let inflight = std::num::NonZeroU16::new(self.bounds.inflight_max).unwrap_or(std::num::NonZeroU16::MIN);
             let all = [
-                granted.expiry.map(Property::SessionExpiryInterval),
+                (granted.expiry != granted.asked_for).then_some(Property::SessionExpiryInterval(granted.expiry)),
                 Some(Property::ReceiveMaximum(inflight)),
                 std::num::NonZeroU32::new(self.bounds.packet_max).map(Property::MaximumPacketSize),
                 // MQTT-3.1.2-21
@@ -191,8 +210,7 @@ impl Core {
                 let _ = properties.push(property);
             }
         }
-        let answer = ConnAck { session_present, reason: ReasonCode::Success, properties: properties.as_properties() };
-        self.send_packet(conn, &Packet::ConnAck(answer), connect.version, sink);
+        properties
     }
 
     /// MQTT-3.1.2-7 to -9: what is to be published when the client is gone.
@@ -227,16 +245,37 @@ impl Core {
     ) -> Flow {
         self.stats.refused += 1;
         self.tell(|| Event::Refused { client: id.into(), reason });
-        // 3.1.1: MQTT-3.2.2-6: without a code the connection closes without a word.
-        self.send_packet(conn, &Packet::ConnAck(ConnAck::new(reason)), connect.version, sink);
+        // 3.1.1: MQTT-3.2.2-6: without a code the connection closes without a word. MQTT-3.1.2-24: so it does where that does not fit.
+        let answer = Packet::ConnAck(ConnAck::new(reason));
+        if fits(connect, encoded_len(&answer, connect.version)) {
+            self.send_packet(conn, &answer, connect.version, sink);
+        }
         self.part(conn, Parting::Ended(reason), now, sink);
         Flow::Next
     }
 
     // ---- questions
 
-    /// Asks access control about the packet at hand, or takes the answer that has come meanwhile.
+    /// Asks access control about the packet at hand, or takes the answer that has come meanwhile. It is remembered, in case that a
+    /// later question about the packet has to wait.
     pub(super) fn ask(
+        &mut self,
+        conn: ConnId,
+        sink: &mut dyn Sink,
+        question: impl FnOnce(&mut dyn super::access::Access, AccessToken) -> Answer,
+    ) -> Asked {
+        let asked = self.ask_last(conn, sink, question);
+        match &asked {
+            Asked::Allowed => self.asked.push(Answer::Allow),
+            Asked::Denied(denied) => self.asked.push(Answer::Deny(denied.clone())),
+            Asked::Later => {}
+        }
+        asked
+    }
+
+    /// ... the last thing that it is asked about it.
+    #[inline]
+    pub(super) fn ask_last(
         &mut self,
         conn: ConnId,
         sink: &mut dyn Sink,
@@ -249,20 +288,19 @@ impl Core {
             Some(open) => open.answers.remove(0),
             None => question(&mut *self.access, AccessToken { conn, serial }),
         };
-        if answer == Answer::Later {
-            self.serial = serial.wrapping_add(1);
-            let asked = std::mem::take(&mut self.asked);
-            if let Some(link) = self.link_mut(conn) {
-                let open = link.open.get_or_insert_default();
-                (open.question, open.asked) = (Some(serial), asked);
-            }
-            sink.pause(conn);
-            return Asked::Later;
-        }
-        self.asked.push(answer.clone());
         match answer {
+            Answer::Allow => Asked::Allowed,
             Answer::Deny(denied) => Asked::Denied(denied),
-            Answer::Allow | Answer::Later => Asked::Allowed,
+            Answer::Later => {
+                self.serial = serial.wrapping_add(1);
+                let asked = std::mem::take(&mut self.asked);
+                if let Some(link) = self.link_mut(conn) {
+                    let open = link.open.get_or_insert_default();
+                    (open.question, open.asked) = (Some(serial), asked);
+                }
+                sink.pause(conn);
+                Asked::Later
+            }
         }
     }
 
@@ -303,9 +341,16 @@ impl Core {
 
 /// What the server decides of a connection.
 struct Granted<'a> {
-    expiry: Option<u32>,
+    asked_for: u32,
+    expiry: u32,
     keep_alive: u16,
     assigned: Option<&'a str>,
+}
+
+/// Whether a client takes a packet of this length. What cannot be encoded has none, and is not sent.
+fn fits(connect: &Connect<'_>, len: Result<usize, EncodeError>) -> bool {
+    let max = connect.properties.maximum_packet_size().map_or(u32::MAX, |max| max.get());
+    len.is_ok_and(|len| len <= max as usize)
 }
 
 /// The rule by which `$SYS` is the broker's alone.

@@ -1,39 +1,44 @@
 //! What a broker knows: connections, sessions, subscriptions, retained messages. Bytes and time in, bytes out through a
 //! [`Sink`]; no sockets, no clock.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::rc::Rc;
 
 use bytes::Bytes;
 
 use crate::event::Sent;
 use crate::id::ConnId;
 use crate::proto::mqtt::{
-    DecodeLimits, Disconnect, Packet, PropertyBuf, ReasonCode, Trie, Version, connect_version, decode, encode,
+    DecodeLimits, Disconnect, Index, Packet, PropertyBuf, ReasonCode, Version, connect_version, decode, decode_like,
+    encode, frame,
 };
 use crate::time::{Deadlines, Moment, Owner};
 
 use super::access::{Access, Answer};
 use super::events::{DropReason, Event, Parting, Stats};
+use super::expiry::Expiry;
+use super::flow::Walks;
 use super::local::Locals;
+use super::matches::Subscriptions;
 use super::options::{Bounds, OnEvent, Options};
 use super::queue::{Outbound, Stage};
 use super::retained::Retained;
-use super::router::FanOut;
-use super::session::{Session, Wanted};
+use super::router::{End, Space};
+use super::session::Session;
 use super::share::Shares;
 use super::store::{Change, Saved, Store, Ticket};
 use super::sys::Sys;
 
 /// Where a broker's output goes. Nothing that is done here comes back to the broker before it is done itself.
 pub(super) trait Sink {
-    /// Queues bytes for a connection.
-    fn write(&mut self, to: ConnId, bytes: &[u8]) -> Sent;
+    /// Queues bytes for a connection: both, one after the other.
+    fn write(&mut self, to: ConnId, head: &[u8], rest: &[u8]) -> Sent;
     /// As `write`, without copying.
     fn write_shared(&mut self, to: ConnId, bytes: Bytes) -> Sent;
     /// Sends what is queued, then closes.
     fn close(&mut self, conn: ConnId);
+    /// As `close`, where the peer has said that it sends nothing more: its end of the stream need not be waited for.
+    fn part(&mut self, conn: ConnId);
     /// Holds the connection's input back.
     fn pause(&mut self, conn: ConnId);
     /// Offers the input again that was held back.
@@ -50,16 +55,20 @@ pub(super) struct Core {
     /// By the connection's place in the manager's table.
     links: Vec<Option<Link>>,
     pub(super) sessions: Sessions,
-    pub(super) subscriptions: Trie<u32, Wanted>,
+    pub(super) subscriptions: Subscriptions,
     pub(super) shares: Shares,
     pub(super) retained: Retained,
     pub(super) locals: Locals,
     pub(super) deadlines: Deadlines,
     pub(super) sweep_due: Moment,
+    pub(super) walks: Walks,
+    pub(super) expiry: Expiry,
     pub(super) sys: Sys,
     pub(super) stats: Stats,
     /// Acknowledgements that wait for the store, in the order of their tickets.
     pub(super) unsafe_acks: VecDeque<UnsafeAck>,
+    /// How far the store has come.
+    pub(super) stored: Option<Ticket>,
     /// The latest ticket of the changes that the packet at hand has caused.
     pub(super) ticket: Option<Ticket>,
     /// What is to be told to the program, if it wants to hear it.
@@ -68,7 +77,7 @@ pub(super) struct Core {
     /// The answers so far to the questions about the packet at hand.
     pub(super) asked: Vec<Answer>,
     pub(super) serial: u32,
-    pub(super) fan_out: FanOut,
+    pub(super) space: Space,
     pub(super) properties: PropertyBuf,
     pub(super) out: Vec<u8>,
 }
@@ -116,19 +125,33 @@ pub(super) struct UnsafeAck {
 pub(super) enum Flow {
     /// It is done with.
     Next,
+    /// So many are, of which it is the first, and each as long.
+    Run(usize),
     /// It waits for an answer, and is looked at again then.
     Wait,
 }
 
+/// The packet at hand as it came.
+#[derive(Clone, Copy)]
+pub(super) struct Wire<'a> {
+    /// It, and what has come behind it.
+    pub(super) bytes: &'a [u8],
+    /// Where it ends.
+    pub(super) len: usize,
+}
+
 /// The sessions, by number and by client identifier.
-#[derive(Default)]
 pub(super) struct Sessions {
     slots: Vec<Option<Session>>,
     free: Vec<u32>,
-    by_id: HashMap<Rc<str>, u32>,
+    by_id: Index,
 }
 
 impl Sessions {
+    fn new() -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), by_id: Index::new() }
+    }
+
     #[inline]
     pub(super) fn get(&self, at: u32) -> Option<&Session> {
         self.slots.get(at as usize)?.as_ref()
@@ -140,15 +163,16 @@ impl Sessions {
     }
 
     pub(super) fn find(&self, id: &str) -> Option<u32> {
-        self.by_id.get(id).copied()
+        self.by_id.find(self.by_id.hash(0, id.as_bytes()), |at| self.get(at).is_some_and(|session| &*session.id == id))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.by_id.len()
+        self.slots.len() - self.free.len()
     }
 
+    /// Adds a session, under an identifier that none has.
     pub(super) fn insert(&mut self, session: Session) -> u32 {
-        let id = Rc::clone(&session.id);
+        let hash = self.by_id.hash(0, session.id.as_bytes());
         let at = match self.free.pop() {
             Some(at) => at,
             None => {
@@ -159,15 +183,20 @@ impl Sessions {
         if let Some(slot) = self.slots.get_mut(at as usize) {
             *slot = Some(session);
         }
-        self.by_id.insert(id, at);
+        self.by_id.insert(hash, at);
         at
     }
 
     pub(super) fn remove(&mut self, at: u32) -> Option<Session> {
         let session = self.slots.get_mut(at as usize)?.take()?;
-        self.by_id.remove(&session.id);
+        self.by_id.remove(self.by_id.hash(0, session.id.as_bytes()), at);
         self.free.push(at);
         Some(session)
+    }
+
+    /// No session has this number, nor a greater one.
+    pub(super) fn end(&self) -> u32 {
+        self.slots.len() as u32
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Session> {
@@ -185,22 +214,25 @@ impl Core {
             store,
             response_information,
             links: Vec::new(),
-            sessions: Sessions::default(),
-            subscriptions: Trie::new(),
+            sessions: Sessions::new(),
+            subscriptions: Subscriptions::new(),
             shares: Shares::default(),
             retained: Retained::default(),
             locals: Locals::default(),
             deadlines: Deadlines::default(),
             sweep_due: Moment::NEVER,
+            walks: Walks::default(),
+            expiry: Expiry::default(),
             sys: Sys::default(),
             stats: Stats::default(),
             unsafe_acks: VecDeque::new(),
+            stored: None,
             ticket: None,
             events: Vec::new(),
             tells: on_event.is_some(),
             asked: Vec::new(),
             serial: 0,
-            fan_out: FanOut::default(),
+            space: Space::default(),
             properties: PropertyBuf::new(),
             out: Vec::new(),
         };
@@ -233,10 +265,19 @@ impl Core {
         self.part(conn, Parting::Lost, now, sink);
     }
 
+    /// The server is about to stop: the client is told so, where its version has words for it.
+    pub(super) fn handle_stop(&mut self, conn: ConnId, now: Moment, sink: &mut dyn Sink) {
+        self.fail(conn, ReasonCode::ServerShuttingDown, now, sink);
+    }
+
     /// Bytes from a connection: how many of them have been used. The rest is to be offered again, with what follows.
     pub(super) fn handle_input(&mut self, conn: ConnId, bytes: &[u8], now: Moment, sink: &mut dyn Sink) -> usize {
         let mut used = 0;
-        if let Some(link) = self.link_mut(conn) {
+        // The packet before, if that was a message.
+        let mut before = None;
+        if let Some(link) = self.link_mut(conn)
+            && is_heard(bytes, link.version)
+        {
             link.seen = now;
         }
         loop {
@@ -252,34 +293,51 @@ impl Core {
                 return bytes.len();
             }
             let packet_max = if is_new { self.bounds.packet_max.min(CONNECT_MAX) } else { self.bounds.packet_max };
-            match decode(rest, version, &DecodeLimits { packet_max }) {
-                Ok(Some((packet, len))) => match self.handle_packet(conn, &packet, now, sink) {
-                    Flow::Next => {
-                        used += len;
-                        self.stats.packets_in += 1;
-                        self.stats.bytes_in += len as u64;
+            let (flow, len) = match before.and_then(|(publish, packet)| decode_like(publish, packet, rest)) {
+                Some((publish, len)) => (self.publish(conn, &publish, Wire { bytes: rest, len }, now, sink), len),
+                None => match decode(rest, version, &DecodeLimits { packet_max }) {
+                    Ok(Some((packet, len))) => {
+                        before = match packet {
+                            Packet::Publish(publish) => rest.get(..len).map(|packet| (publish, packet)),
+                            _ => None,
+                        };
+                        (self.handle_packet(conn, &packet, Wire { bytes: rest, len }, now, sink), len)
                     }
-                    Flow::Wait => return used,
+                    Ok(None) => return used,
+                    Err(error) => {
+                        self.stats.protocol_errors += 1;
+                        if is_new {
+                            self.refuse_bytes(conn, rest, error, now, sink);
+                        } else {
+                            self.fail(conn, error.reason_code(), now, sink);
+                        }
+                        return bytes.len();
+                    }
                 },
-                Ok(None) => return used,
-                Err(error) => {
-                    self.stats.protocol_errors += 1;
-                    if is_new {
-                        self.refuse_bytes(conn, rest, error, now, sink);
-                    } else {
-                        self.fail(conn, error.reason_code(), now, sink);
-                    }
-                    return bytes.len();
-                }
-            }
+            };
+            let count = match flow {
+                Flow::Next => 1,
+                Flow::Run(count) => count,
+                Flow::Wait => return used,
+            };
+            used += count * len;
+            self.stats.packets_in += count as u64;
+            self.stats.bytes_in += (count * len) as u64;
         }
     }
 
     #[inline]
-    fn handle_packet(&mut self, conn: ConnId, packet: &Packet<'_>, now: Moment, sink: &mut dyn Sink) -> Flow {
+    fn handle_packet(
+        &mut self,
+        conn: ConnId,
+        packet: &Packet<'_>,
+        wire: Wire<'_>,
+        now: Moment,
+        sink: &mut dyn Sink,
+    ) -> Flow {
         self.asked.clear();
         match packet {
-            Packet::Publish(publish) => self.publish(conn, publish, now, sink),
+            Packet::Publish(publish) => self.publish(conn, publish, wire, now, sink),
             Packet::PubAck(ack) => self.acked(conn, ack, &[Stage::Ack], now, sink),
             Packet::PubRec(ack) => self.pub_rec(conn, ack, now, sink),
             Packet::PubRel(ack) => self.pub_rel(conn, ack, sink),
@@ -290,7 +348,7 @@ impl Core {
             }
             Packet::Connect(connect) => self.connect(conn, connect, now, sink),
             Packet::Subscribe(subscribe) => self.subscribe(conn, subscribe, now, sink),
-            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(conn, unsubscribe, sink),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(conn, unsubscribe, now, sink),
             Packet::Disconnect(disconnect) => self.disconnect(conn, disconnect, now, sink),
             // Nobody here has begun an enhanced authentication (MQTT-4.12.0-1); the others are a server's (section 2.1.2).
             Packet::Auth(_) | Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
@@ -301,7 +359,13 @@ impl Core {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do.
     pub(super) fn next_due(&self) -> Moment {
-        self.deadlines.next().unwrap_or(Moment::NEVER).min(self.sweep_due).min(self.sys.due)
+        self.deadlines
+            .next()
+            .unwrap_or(Moment::NEVER)
+            .min(self.sweep_due)
+            .min(self.walks.due)
+            .min(self.expiry.due)
+            .min(self.sys.due)
     }
 
     /// Does what is due: connections that are silent, wills, sessions and messages that end, `$SYS`.
@@ -319,6 +383,12 @@ impl Core {
             let is_round = self.retained.sweep(now, SWEEP_LEN);
             let pause = if is_round { SWEEP_PAUSE } else { std::time::Duration::from_millis(1) };
             self.sweep_due = if self.retained.has_mortal() { now.after(pause) } else { Moment::NEVER };
+        }
+        if self.walks.due <= now {
+            self.walk_on(now, sink);
+        }
+        if self.expiry.due <= now {
+            self.expire_queues(now);
         }
         if self.sys.due <= now {
             self.publish_sys(now, sink);
@@ -393,8 +463,11 @@ impl Core {
         let at = conn.0.index();
         let Some(link) = self.links.get_mut(at).and_then(|link| link.take_if(|link| link.conn == conn)) else { return };
         self.deadlines.cancel(Owner::Conn(at));
-        if why != Parting::Lost {
-            sink.close(conn);
+        match why {
+            Parting::Lost => {}
+            // MQTT-3.14.4-1
+            Parting::Disconnect(_) => sink.part(conn),
+            Parting::Ended(_) => sink.close(conn),
         }
         if link.session != NO_SESSION {
             self.session_parted(link.session, why, now, sink);
@@ -407,7 +480,7 @@ impl Core {
     pub(super) fn send(&mut self, conn: ConnId, packet: &[u8], sink: &mut dyn Sink) {
         self.stats.packets_out += 1;
         self.stats.bytes_out += packet.len() as u64;
-        let sent = sink.write(conn, packet);
+        let sent = sink.write(conn, packet, &[]);
         self.heed(conn, sent);
     }
 
@@ -460,11 +533,18 @@ impl Core {
         }
     }
 
-    pub(super) fn dropped(&mut self, session: u32, reason: DropReason) {
-        self.stats.dropped.add(reason, 1);
+    /// A message does not reach a client, which is counted.
+    pub(super) fn dropped(&mut self, session: u32, reason: DropReason) -> End {
+        self.dropped_all(session, reason, 1)
+    }
+
+    /// So many messages do not.
+    pub(super) fn dropped_all(&mut self, session: u32, reason: DropReason, count: usize) -> End {
+        self.stats.dropped.add(reason, count as u64);
         if let Some(session) = self.sessions.get_mut(session) {
-            session.rare().drops.add(reason, 1);
+            session.rare().drops.add(reason, count as u64);
         }
+        End::Dropped
     }
 
     pub(super) fn set_access(&mut self, access: Box<dyn Access>) {
@@ -480,11 +560,24 @@ impl Core {
         conn.is_some()
     }
 
+    /// Ends a session by hand, and its connection if there is one.
+    pub(super) fn end_client(&mut self, client: &str, reason: ReasonCode, now: Moment, sink: &mut dyn Sink) -> bool {
+        let Some(at) = self.sessions.find(client) else { return false };
+        self.kick(client, reason, now, sink);
+        // It may have ended with its connection.
+        if self.sessions.find(client) == Some(at) {
+            self.end_session(at, now, sink);
+        }
+        // Nobody waits for that to be safe.
+        self.ticket = None;
+        true
+    }
+
     /// The counters, with those that say how many there are now.
     pub(super) fn stats(&self) -> Stats {
         Stats {
             sessions: self.sessions.len(),
-            subscriptions: self.subscriptions.len() + self.shares.len(),
+            subscriptions: self.subscriptions.len() + self.shares.len() - self.locals.gone(),
             shared_subscriptions: self.shares.len(),
             retained: self.retained.len(),
             retained_bytes: self.retained.bytes(),
@@ -519,6 +612,20 @@ impl Link {
 pub(super) fn load(outbound: &Option<Box<Outbound>>) -> (usize, usize) {
     outbound.as_ref().map_or((0, 0), |outbound| (outbound.len(), outbound.bytes()))
 }
+
+/// Whether what has come is a sign of life (MQTT-3.1.2-22): a packet, or a part of one so long that it may take its time.
+#[inline]
+fn is_heard(bytes: &[u8], version: Version) -> bool {
+    match frame(bytes, version, &DecodeLimits { packet_max: u32::MAX }) {
+        Ok(Some(frame)) => bytes.len() >= frame.packet_len() || frame.packet_len() - bytes.len() > LONG,
+        Ok(None) => false,
+        // It ends the connection.
+        Err(_) => true,
+    }
+}
+
+/// Bytes to come that make a packet a long one; mosquitto's bound.
+const LONG: usize = 1000;
 
 /// The longest CONNECT: five fields of 64 KiB and room for properties.
 const CONNECT_MAX: u32 = 512 * 1024;

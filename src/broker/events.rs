@@ -58,6 +58,7 @@ pub enum Event {
 /// What a client wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // The words of `Access`.
+#[non_exhaustive]
 pub enum Action {
     Connect,
     Publish,
@@ -90,6 +91,7 @@ pub enum Parting {
 /// Why a message did not reach a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum DropReason {
     /// QoS 0, and the client does not read as fast as it is sent to.
     Slow,
@@ -103,7 +105,7 @@ pub enum DropReason {
     Expired,
     /// The client may not be sent it.
     Denied,
-    /// The session ended while it waited.
+    /// The session ended while it waited, or before it was acknowledged.
     SessionEnded,
 }
 
@@ -166,6 +168,13 @@ pub struct Stats {
     pub publish_bytes_in: u64,
     /// Bytes of payloads of messages that went.
     pub publish_bytes_out: u64,
+    /// Messages that were meant for a client: one for each that had subscribed, a shared subscription counted as one, and one for each
+    /// retained message that a new subscription found. What has QoS 0 is not meant for a client that is away.
+    ///
+    /// Nothing gets lost on the way: at any time `routed == delivered + queued + dropped.total()`.
+    pub routed: u64,
+    /// Those that have arrived: at QoS 0 handed to the connection, at QoS 1 and 2 acknowledged.
+    pub delivered: u64,
     /// Messages that did not reach a client.
     pub dropped: Drops,
     /// Retained messages that were not kept, for want of room.

@@ -1,8 +1,10 @@
 //! What is sent to one client in its order: what is in flight, what waits, and the retained messages of its new
 //! subscriptions; as fast as its window and its connection admit.
 
+use std::collections::{HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::id::ConnId;
 use crate::proto::mqtt::{Ack, Packet, QoS, ReasonCode, Version};
@@ -13,7 +15,7 @@ use super::events::DropReason;
 use super::message::{Message, seconds_left};
 use super::queue::{Acked, Item, Stage};
 use super::router::{Telling, may_have};
-use super::session::{Flags, Replay};
+use super::session::{Flags, Replay, Session};
 use super::store::Change;
 
 /// Retained messages that are looked up at once.
@@ -42,6 +44,7 @@ impl Core {
         let Some(session) = self.sessions.get_mut(who) else { return Flow::Next };
         match session.outbound.as_mut().map_or(Acked::Unknown, |outbound| outbound.done(ack.id, stages)) {
             Acked::Known(item) => {
+                self.stats.delivered += 1;
                 self.landed(who, item);
                 self.pump(who, now, sink);
                 Flow::Next
@@ -60,7 +63,7 @@ impl Core {
     }
 
     /// The receiver has the message: the store need not keep it.
-    fn forgotten(&mut self, who: u32, item: &Item) {
+    pub(super) fn forgotten(&mut self, who: u32, item: &Item) {
         if let Some(session) = self.sessions.get(who).filter(|session| session.is_persistent()) {
             // Nobody waits for this one to be safe: what is lost of it is sent twice.
             let _ = self.store.record(&Change::Delivered { client: &session.id, message: &item.message });
@@ -80,25 +83,25 @@ impl Core {
                 if let Some(item) = item {
                     self.forgotten(who, &item);
                 }
-                self.ack(conn, version, Packet::PubRel(Ack::new(ack.id)), sink);
+                self.ack(conn, version, &Packet::PubRel(Ack::new(ack.id)), sink);
                 Flow::Next
             }
             Acked::Unknown => {
                 let reason = ReasonCode::PacketIdentifierNotFound;
-                self.ack(conn, version, Packet::PubRel(Ack { reason, ..Ack::new(ack.id) }), sink);
+                self.ack(conn, version, &Packet::PubRel(Ack { reason, ..Ack::new(ack.id) }), sink);
                 Flow::Next
             }
             Acked::Wrong => self.breach(conn, ReasonCode::ProtocolError, now, sink),
         }
     }
 
-    pub(super) fn ack(&mut self, conn: ConnId, version: Version, packet: Packet<'_>, sink: &mut dyn Sink) {
-        let (first, id) = match &packet {
+    pub(super) fn ack(&mut self, conn: ConnId, version: Version, packet: &Packet<'_>, sink: &mut dyn Sink) {
+        let (first, id) = match packet {
             Packet::PubAck(ack) if ack.reason == ReasonCode::Success => (0x40, ack.id),
             Packet::PubRec(ack) if ack.reason == ReasonCode::Success => (0x50, ack.id),
             Packet::PubRel(ack) if ack.reason == ReasonCode::Success => (0x62, ack.id),
             Packet::PubComp(ack) if ack.reason == ReasonCode::Success => (0x70, ack.id),
-            _ => return self.send_packet(conn, &packet, version, sink),
+            _ => return self.send_packet(conn, packet, version, sink),
         };
         // What nearly all of them look like, in all versions.
         let [high, low] = id.get().to_be_bytes();
@@ -115,8 +118,8 @@ impl Core {
             if !outbound.has_window(window) {
                 return;
             }
-            if let Some(entry) = outbound.next_unsent() {
-                let (id, stage, item) = (entry.id, entry.stage, entry.item.clone());
+            if let Some((id, entry)) = outbound.next_unsent() {
+                let (stage, item) = (entry.stage, entry.item.clone());
                 match item.filter(|_| stage != Stage::Comp) {
                     Some(item) => {
                         // MQTT-3.3.1-1
@@ -124,7 +127,7 @@ impl Core {
                             self.give_up(who, id, item);
                         }
                     }
-                    None => self.ack(conn, version, Packet::PubRel(Ack::new(id)), sink),
+                    None => self.ack(conn, version, &Packet::PubRel(Ack::new(id)), sink),
                 }
                 continue;
             }
@@ -152,6 +155,31 @@ impl Core {
             }
         }
         self.replay(who, now, sink);
+    }
+
+    /// Drops what waits for a client that may not have it: it may be another user by now than when it subscribed. What it had for a
+    /// group is another member's.
+    pub(super) fn drop_denied(&mut self, who: u32, now: Moment, sink: &mut dyn Sink) {
+        if !self.checks_deliveries {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(who) else { return };
+        let Some(mut outbound) = session.outbound.take() else { return };
+        let access = &mut *self.access;
+        let denied = outbound.take_out(|item| !may_have(access, session, item.message.topic()));
+        session.outbound = Some(outbound);
+        for (was_sent, item) in denied {
+            self.stats.queued -= 1;
+            if !was_sent {
+                self.stats.queued_bytes -= item.message.size();
+            }
+            self.forgotten(who, &item);
+            // MQTT-4.8.2-5: of QoS 2 nobody else is sent what one has been.
+            let group = item.share.filter(|_| !was_sent || item.qos == QoS::AtLeastOnce);
+            if !group.is_some_and(|group| self.share_again(group, item, now, sink)) {
+                self.dropped(who, DropReason::Denied);
+            }
+        }
     }
 
     #[allow(clippy::too_many_arguments)] // What one packet is made of.
@@ -184,23 +212,45 @@ impl Core {
 
     /// Has the retained messages that a new subscription matches sent (MQTT-3.3.1-9 to -11).
     pub(super) fn begin_replay(&mut self, who: u32, replay: Replay) {
-        if let Some(session) = self.sessions.get_mut(who) {
-            session.rare().replays.push(replay);
+        let Some(session) = self.sessions.get_mut(who) else { return };
+        let most = 2 * session.subscriptions.len() + REPLAYS_SPARE;
+        let replays = &mut session.rare().replays;
+        replays.push_back(replay);
+        // More than there are subscriptions: some are there several times. The last of each covers those before it.
+        if replays.len() > most {
+            let mut known = HashSet::new();
+            let last = std::mem::take(replays).into_iter().rev().filter(|replay| known.insert(replay.filter.clone()));
+            *replays = last.collect();
+            replays.make_contiguous().reverse();
         }
     }
 
-    /// Goes on with it, as far as the client has room.
+    /// Goes on with it, as far as the client has room, and the turn has steps left.
+    #[inline]
     pub(super) fn replay(&mut self, who: u32, now: Moment, sink: &mut dyn Sink) {
+        if self.sessions.get(who).is_some_and(|session| session.rare.is_some()) {
+            self.replay_on(who, now, sink);
+        }
+    }
+
+    fn replay_on(&mut self, who: u32, now: Moment, sink: &mut dyn Sink) {
         let mut batch: Vec<Rc<Message>> = Vec::new();
         loop {
             let Some(session) = self.sessions.get_mut(who) else { return };
-            let Some(rare) = &mut session.rare else { return };
-            let Some(replay) = rare.replays.first() else { return };
+            let Some(replay) = session.rare.as_ref().and_then(|rare| rare.replays.front()) else { return };
+            if session.flags.has(Flags::WALKS) {
+                return;
+            }
+            let steps = self.walks.steps(now);
+            if *steps == 0 {
+                return self.walks.wait(who, session, now);
+            }
             batch.clear();
-            self.retained.matching(&replay.filter, replay.after.as_deref(), |message| {
+            let stopped = self.retained.walk(&replay.filter, replay.after.as_deref(), steps, |message| {
                 batch.push(Rc::clone(message));
                 if batch.len() < REPLAY_LEN { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
+            let stopped = stopped.map(Box::<str>::from);
             let wanted = replay.wanted;
             let ids = wanted.id();
             let mut last = None;
@@ -218,11 +268,13 @@ impl Core {
                 self.sessions.get_mut(who).and_then(|session| session.rare.as_mut()).map(|rare| &mut rare.replays);
             let Some(replays) = replays.filter(|replays| !replays.is_empty()) else { return };
             if is_held_up || batch.len() == REPLAY_LEN {
-                if let (Some(replay), Some(last)) = (replays.first_mut(), last) {
+                if let (Some(replay), Some(last)) = (replays.front_mut(), last) {
                     replay.after = Some(last.topic().into());
                 }
+            } else if let (Some(replay), Some(_)) = (replays.front_mut(), &stopped) {
+                replay.after = stopped;
             } else {
-                replays.remove(0);
+                replays.pop_front();
             }
             if is_held_up {
                 return;
@@ -248,7 +300,9 @@ impl Core {
             return ControlFlow::Continue(());
         }
         if self.checks_deliveries && !may_have(&mut *self.access, session, message.topic()) {
+            self.stats.routed += 1;
             self.dropped(who, DropReason::Denied);
+            self.walks.tire();
             return ControlFlow::Continue(());
         }
         let qos = message.qos().min(max);
@@ -262,6 +316,7 @@ impl Core {
             told.id = session.outbound().next_id();
         }
         let keeps = session.is_persistent();
+        self.stats.routed += 1;
         let left = seconds_left(message.expires(), now);
         let payload = (message.payload().len() > SHARE_MIN).then(|| message.shared_payload());
         match (self.put_one(who, conn, told, &message.publication(), left, payload, sink), told.id) {
@@ -270,12 +325,94 @@ impl Core {
                 let item = keeps.then(|| Item { message: Rc::clone(message), qos, retain: true, share: None, ids });
                 self.took_off(who, id, qos, item);
             }
-            (Ok(()), None) => {}
-            (Err(reason), _) => self.dropped(who, reason),
+            (Ok(()), None) => self.stats.delivered += 1,
+            (Err(reason), _) => _ = self.dropped(who, reason),
         }
         ControlFlow::Continue(())
     }
 }
+
+/// Walks through the retained messages, for new subscriptions.
+///
+/// A subscription that matches little may have all of them looked at, and a packet may have thousands of such subscriptions. So there are
+/// so many steps in a turn for all clients together; who needs more waits for a later turn, and nobody else does.
+#[derive(Debug)]
+pub(super) struct Walks {
+    /// When those who wait go on.
+    pub(super) due: Moment,
+    waiting: VecDeque<u32>,
+    /// Steps that are left in the turn of this moment.
+    left: usize,
+    turn: Moment,
+}
+
+impl Default for Walks {
+    fn default() -> Self {
+        Self { due: Moment::NEVER, waiting: VecDeque::new(), left: STEPS, turn: Moment::START }
+    }
+}
+
+impl Walks {
+    /// What is left for this turn.
+    fn steps(&mut self, now: Moment) -> &mut usize {
+        if self.turn != now {
+            (self.turn, self.left) = (now, STEPS);
+        }
+        &mut self.left
+    }
+
+    /// A message was looked at for longer than others: somebody was asked about it.
+    fn tire(&mut self) {
+        self.left = self.left.saturating_sub(QUESTION_STEPS);
+    }
+
+    fn wait(&mut self, who: u32, session: &mut Session, now: Moment) {
+        session.flags.put(Flags::WALKS, true);
+        self.waiting.push_back(who);
+        self.due = self.due.min(now.after(WALK_PAUSE));
+    }
+
+    /// The session ends.
+    pub(super) fn forget(&mut self, who: u32, session: &Session) {
+        if session.flags.has(Flags::WALKS) {
+            self.waiting.retain(|waiting| *waiting != who);
+        }
+        if self.waiting.is_empty() {
+            self.due = Moment::NEVER;
+        }
+    }
+}
+
+impl Core {
+    /// Those who wait go on in turn; half of the steps are for those who come.
+    pub(super) fn walk_on(&mut self, now: Moment, sink: &mut dyn Sink) {
+        self.walks.due = Moment::NEVER;
+        let for_others = (*self.walks.steps(now)).min(STEPS / 2);
+        self.walks.left -= for_others;
+        for _ in 0..self.walks.waiting.len() {
+            if self.walks.left == 0 {
+                break;
+            }
+            let Some(who) = self.walks.waiting.pop_front() else { break };
+            if let Some(session) = self.sessions.get_mut(who) {
+                session.flags.put(Flags::WALKS, false);
+            }
+            self.pump(who, now, sink);
+        }
+        self.walks.left += for_others;
+        if !self.walks.waiting.is_empty() {
+            self.walks.due = now.after(WALK_PAUSE);
+        }
+    }
+}
+
+/// Steps in a turn, of 0.1 to 0.2 us, and the pause before those who need more go on.
+const STEPS: usize = 32 * 1024;
+const WALK_PAUSE: Duration = Duration::from_millis(1);
+const QUESTION_STEPS: usize = 8;
+
+/// How many may be there several times before somebody looks.
+const REPLAYS_SPARE: usize = 16;
 
 /// A kept payload of more bytes is shared with the output rather than copied to it.
 const SHARE_MIN: usize = 8 * 1024;

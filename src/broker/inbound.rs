@@ -1,26 +1,37 @@
 //! PUBLISH and PUBREL: what clients publish.
 
+use std::rc::Rc;
+
 use crate::id::ConnId;
 use crate::proto::mqtt::{Ack, Packet, PacketId, PropertyId, Publish, QoS, ReasonCode, Version};
 use crate::time::Moment;
 
-use super::access::{Client, Denied, PublishQuestion};
+use super::access::{Access, AccessToken, Answer, Client, Denied, PublishQuestion};
 use super::connect::{Asked, SYS_RULE, is_sys};
-use super::core::{Core, Flow, Sink, UnsafeAck};
+use super::core::{Core, Flow, Sink, UnsafeAck, Wire};
 use super::events::Action;
-use super::message::Publication;
+use super::message::{Publication, Run};
+use super::options::Overflow;
+use super::router::COPY_MAX;
 use super::session::Inbound;
 use super::store::{Change, Ticket};
 
 impl Core {
-    pub(super) fn publish(&mut self, conn: ConnId, publish: &Publish<'_>, now: Moment, sink: &mut dyn Sink) -> Flow {
+    pub(super) fn publish(
+        &mut self,
+        conn: ConnId,
+        publish: &Publish<'_>,
+        wire: Wire<'_>,
+        now: Moment,
+        sink: &mut dyn Sink,
+    ) -> Flow {
         let Some((who, version)) = self.session_of(conn) else { return Flow::Next };
         // MQTT-3.3.4-6
         if publish.properties.has(PropertyId::SubscriptionIdentifier) {
             return self.breach(conn, ReasonCode::ProtocolError, now, sink);
         }
         let Some(alias) = publish.properties.topic_alias() else {
-            return self.publish_to(conn, who, version, publish, publish.topic, now, sink);
+            return self.publish_to(conn, who, version, publish, publish.topic, wire, now, sink);
         };
         // MQTT-3.3.2-9
         if alias.get() > self.bounds.topic_alias_max {
@@ -37,7 +48,7 @@ impl Core {
             *known = Some(publish.topic.into());
         }
         match known.clone() {
-            Some(topic) => self.publish_to(conn, who, version, publish, &topic, now, sink),
+            Some(topic) => self.publish_to(conn, who, version, publish, &topic, wire, now, sink),
             // Section 3.3.2.3.4: an alias that stands for nothing yet.
             None => self.breach(conn, ReasonCode::ProtocolError, now, sink),
         }
@@ -51,6 +62,7 @@ impl Core {
         version: Version,
         publish: &Publish<'_>,
         topic: &str,
+        wire: Wire<'_>,
         now: Moment,
         sink: &mut dyn Sink,
     ) -> Flow {
@@ -59,7 +71,8 @@ impl Core {
             let received = session.inbound.as_ref().is_some_and(|inbound| inbound.has_received(id));
             if publish.qos == QoS::ExactlyOnce && received {
                 // MQTT-4.3.3-10: not a new message, whatever its DUP flag says.
-                self.ack(conn, version, Packet::PubRec(Ack::new(id)), sink);
+                self.ticket = None;
+                self.ack_when_safe(conn, who, version, &Packet::PubRec(Ack::new(id)), sink);
                 return Flow::Next;
             }
             // MQTT-3.3.4-7, MQTT-3.3.4-9
@@ -68,22 +81,26 @@ impl Core {
             }
         }
         let question = PublishQuestion::new(topic, publish.qos, publish.retain);
-        let (id, username) = (std::rc::Rc::clone(&session.id), session.username.clone());
+        let (id, username) = (Rc::clone(&session.id), session.username.clone());
+        let ask =
+            |access: &mut dyn Access, token| access.publish(&Client::new(token, &id, username.as_deref()), &question);
         let asked = if topic.starts_with('$') && is_sys(topic) {
             Asked::Denied(Denied::not_authorized(SYS_RULE))
         } else {
-            let username = username.as_deref();
-            self.ask(conn, sink, |access, token| access.publish(&Client::new(token, &id, username), &question))
+            self.ask_last(conn, sink, ask)
         };
+        let mut done = Flow::Next;
         let reason = match asked {
             Asked::Allowed => {
                 let mut space = std::mem::take(&mut self.properties);
                 let publication = Publication::of(publish, topic, &mut space, now);
+                let run = self.run(conn, publish, wire, &ask, sink);
+                done = run.map_or(Flow::Next, |run| Flow::Run(run.count));
                 self.ticket = None;
-                let routed = self.route(Some(who), &publication, now, sink);
+                let routed = self.route_run(Some(who), &publication, run, now, sink);
                 self.properties = space;
                 match routed.receivers {
-                    _ if routed.is_refused => ReasonCode::QuotaExceeded,
+                    _ if self.bounds.overflow == Overflow::Reject && routed.is_refused() => ReasonCode::QuotaExceeded,
                     // Section 3.4.2.1
                     0 => ReasonCode::NoMatchingSubscribers,
                     _ => ReasonCode::Success,
@@ -99,7 +116,39 @@ impl Core {
         if let Some(id) = publish.id {
             self.acknowledge(conn, who, version, publish.qos, id, reason, sink);
         }
-        Flow::Next
+        done
+    }
+
+    /// Messages that come right behind one and differ from it in their payloads only are handed on with it, where nobody can tell:
+    /// at QoS 0, of which a burst is all that a publisher sends at once.
+    #[inline]
+    fn run<'a>(
+        &mut self,
+        conn: ConnId,
+        publish: &Publish<'_>,
+        wire: Wire<'a>,
+        ask: &impl Fn(&mut dyn Access, AccessToken) -> Answer,
+        sink: &mut dyn Sink,
+    ) -> Option<Run<'a>> {
+        let is_plain = publish.qos == QoS::AtMostOnce && !publish.retain && publish.payload.len() <= COPY_MAX;
+        if !is_plain || self.checks_deliveries || !self.shares.is_empty() {
+            return None;
+        }
+        let head = wire.bytes.get(..wire.len - publish.payload.len())?;
+        let mut count = 1;
+        for _ in wire.bytes.chunks_exact(wire.len).skip(1).take_while(|next| next.starts_with(head)) {
+            match self.ask_last(conn, sink, ask) {
+                Asked::Allowed => count += 1,
+                Asked::Denied(denied) => {
+                    // For when that message is looked at.
+                    let link = self.link_mut(conn)?;
+                    link.open.get_or_insert_default().answers.push(Answer::Deny(denied));
+                    break;
+                }
+                Asked::Later => break,
+            }
+        }
+        Some(Run { wire: wire.bytes.get(..count * wire.len)?, count }).filter(|run| run.count > 1)
     }
 
     /// PUBACK or PUBREC: once what the message has caused is safe.
@@ -124,7 +173,7 @@ impl Core {
                 if !ack.reason.is_error() {
                     session.inbound().receive(id.get());
                     if is_persistent {
-                        let client = std::rc::Rc::clone(&session.id);
+                        let client = Rc::clone(&session.id);
                         self.record(&Change::Received { client: &client, id });
                     }
                 }
@@ -132,25 +181,38 @@ impl Core {
             }
             _ => Packet::PubAck(ack),
         };
-        match self.ticket.take() {
+        self.ack_when_safe(conn, who, version, &packet, sink);
+    }
+
+    /// Sends an acknowledgement once what its packet has caused is safe, and behind the earlier ones (MQTT-4.6.0-2): one that
+    /// is sent again says that the first was right.
+    fn ack_when_safe(&mut self, conn: ConnId, who: u32, version: Version, packet: &Packet<'_>, sink: &mut dyn Sink) {
+        let earlier = match self.unsafe_acks.is_empty() {
+            true => None,
+            false => self.sessions.get(who).and_then(|session| session.inbound.as_ref()?.unsafe_until),
+        };
+        match self.ticket.take().max(earlier.filter(|_| earlier > self.stored)) {
             None => self.ack(conn, version, packet, sink),
             Some(ticket) => self.wait_for_store(conn, who, version, packet, ticket),
         }
     }
 
-    fn wait_for_store(&mut self, conn: ConnId, who: u32, version: Version, packet: Packet<'_>, ticket: Ticket) {
+    fn wait_for_store(&mut self, conn: ConnId, who: u32, version: Version, packet: &Packet<'_>, ticket: Ticket) {
         let mut bytes = Vec::new();
-        if crate::proto::mqtt::encode(&packet, version, &mut bytes).is_err() {
+        if crate::proto::mqtt::encode(packet, version, &mut bytes).is_err() {
             return;
         }
-        if let (Packet::PubAck(_), Some(session)) = (&packet, self.sessions.get_mut(who)) {
-            session.inbound().waiting += 1;
+        if let Some(session) = self.sessions.get_mut(who) {
+            let inbound = session.inbound();
+            inbound.unsafe_until = Some(ticket);
+            inbound.waiting += u16::from(matches!(packet, Packet::PubAck(_)));
         }
         self.unsafe_acks.push_back(UnsafeAck { ticket, conn, packet: bytes });
     }
 
     /// The store has come so far: the acknowledgements that waited for that go out.
     pub(super) fn stored(&mut self, until: Ticket, sink: &mut dyn Sink) {
+        self.stored = self.stored.max(Some(until));
         while self.unsafe_acks.front().is_some_and(|ack| ack.ticket <= until) {
             let Some(ack) = self.unsafe_acks.pop_front() else { return };
             let Some((who, _)) = self.session_of(ack.conn) else { continue };
@@ -168,11 +230,14 @@ impl Core {
         let Some((who, version)) = self.session_of(conn) else { return Flow::Next };
         let Some(session) = self.sessions.get_mut(who) else { return Flow::Next };
         let known = session.inbound.as_mut().is_some_and(|inbound| inbound.release(ack.id.get()));
+        self.ticket = None;
         if known && session.is_persistent() {
-            let _ = self.store.record(&Change::Released { client: &session.id, id: ack.id });
+            // Forgotten by a store, the identifier would make the next message that bears it a repeated one.
+            let client = Rc::clone(&session.id);
+            self.record(&Change::Released { client: &client, id: ack.id });
         }
         let reason = if known || !version.is_5() { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
-        self.ack(conn, version, Packet::PubComp(Ack { reason, ..Ack::new(ack.id) }), sink);
+        self.ack_when_safe(conn, who, version, &Packet::PubComp(Ack { reason, ..Ack::new(ack.id) }), sink);
         Flow::Next
     }
 }

@@ -33,7 +33,7 @@ impl Core {
         max: usize,
     ) -> Vec<SubscriptionInfo> {
         let sessions = self.sessions.iter().filter(|session| of.is_none_or(|of| *session.id == *of));
-        let all = sessions.flat_map(|session| session.subscriptions.iter().map(|filter| (&*session.id, &**filter)));
+        let all = sessions.flat_map(|session| session.subscriptions.iter().map(|filter| (&*session.id, filter)));
         let page = smallest(all.filter(|found| after.is_none_or(|after| *found > after)), max);
         let info = |(client, filter): (&str, &str)| {
             let qos = self.subscribed_qos(client, filter).unwrap_or_default();
@@ -46,7 +46,7 @@ impl Core {
         let who = self.sessions.find(client)?;
         let filter = Filter::parse(filter).ok()?;
         let wanted = match filter.group {
-            None => *self.subscriptions.get(filter.levels, &who)?,
+            None => *self.subscriptions.get(filter.levels, who)?,
             Some(group) => self.shares.wanted(group, filter.levels, who)?,
         };
         Some(wanted.qos())

@@ -33,6 +33,15 @@ pub(super) struct Publication<'a> {
     pub(super) expires: Moment,
 }
 
+/// Messages in a row that differ in their payloads only, which are as long as each other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run<'a> {
+    /// Their packets, as they came.
+    pub(super) wire: &'a [u8],
+    /// How many they are.
+    pub(super) count: usize,
+}
+
 impl Message {
     /// Its topic name.
     pub fn topic(&self) -> &str {
@@ -106,6 +115,17 @@ impl std::fmt::Debug for Message {
     }
 }
 
+impl<'a> Run<'a> {
+    /// Each of the messages, of which `first` is the first.
+    pub(super) fn each(self, first: &Publication<'a>) -> impl Iterator<Item = Publication<'a>> + use<'a> {
+        let first = *first;
+        self.wire.chunks_exact(self.wire.len() / self.count).map(move |packet| {
+            let at = packet.len() - first.payload.len();
+            Publication { payload: packet.get(at..).unwrap_or_default(), ..first }
+        })
+    }
+}
+
 impl<'a> Publication<'a> {
     /// What is handed on of a message that has come with this topic. `space` holds the properties where some stay behind.
     pub(super) fn of(publish: &Publish<'a>, topic: &'a str, space: &'a mut PropertyBuf, now: Moment) -> Self {
@@ -115,10 +135,15 @@ impl<'a> Publication<'a> {
         Self { topic, payload, properties, qos, retain, expires }
     }
 
+    /// What it takes to keep it: [`Message::size`].
+    pub(super) fn size(&self) -> usize {
+        self.topic.len() + self.properties.parts().0.len() + self.payload.len()
+    }
+
     /// A copy that can be kept.
     pub(super) fn keep(&self) -> Rc<Message> {
         let (properties, present) = self.properties.parts();
-        let mut data = Vec::with_capacity(self.topic.len() + properties.len() + self.payload.len());
+        let mut data = Vec::with_capacity(self.size());
         data.extend_from_slice(self.topic.as_bytes());
         data.extend_from_slice(properties);
         data.extend_from_slice(self.payload);

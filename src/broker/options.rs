@@ -12,9 +12,10 @@ use super::store::{Memory, Store};
 /// use std::time::Duration;
 /// use vansire::broker::{Options, Overflow};
 ///
-/// let options = Options::new().queue_messages_max(200).overflow(Overflow::DropOldest).keep_alive_max(300);
+/// let options = Options::new().queue_messages_max(200).overflow(Overflow::DropOldest).keep_alive_max(Duration::from_secs(300));
 /// # let _ = options;
 /// ```
+#[must_use]
 pub struct Options {
     pub(super) bounds: Bounds,
     pub(super) access: Box<dyn Access>,
@@ -28,13 +29,16 @@ pub(super) type OnEvent = Box<dyn FnMut(&Event)>;
 
 /// What happens to a message of QoS 1 or 2 that a client's queue has no room for. Each is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Overflow {
     /// It is dropped; the publisher is not told.
     #[default]
     DropNewest,
     /// The oldest ones in the queue make room.
     DropOldest,
-    /// It is dropped, and a 5.0 publisher is told 0x97, Quota exceeded.
+    /// It is dropped. If nobody else has it either (no other client, not the program, and it is not retained), its 5.0 publisher is
+    /// told 0x97, Quota exceeded, and can publish it again without anybody's getting it twice. A message that somebody has is
+    /// acknowledged: one client that does not keep up is no reason for its publisher to stop.
     Reject,
 }
 
@@ -70,8 +74,9 @@ bounds! {
     packet_max: u32 = 2_000_000;
     /// The time that a connection has until its CONNECT is complete. 10 s.
     connect_timeout: Duration = Duration::from_secs(10);
-    /// The longest keep-alive in seconds; a 5.0 client that asks for more, or for none, is told this one. 65,535: any, and none.
-    keep_alive_max: u16 = u16::MAX;
+    /// The longest keep-alive, in whole seconds; a 5.0 client that asks for more, or for none, is told this one.
+    /// `Duration::MAX`: any, and none.
+    keep_alive_max: Duration = Duration::MAX;
     /// Messages of QoS 1 and 2 under way to a client at once, at most; its receive maximum may be less. And how many a 5.0
     /// client may have under way to the broker, which it is told. 20.
     inflight_max: u16 = 20;
@@ -79,9 +84,9 @@ bounds! {
     topic_alias_max: u16 = 10;
     /// Sessions, connected or not. Above it new clients are refused. 100,000.
     sessions_max: usize = 100_000;
-    /// How many seconds a session may outlive its connection; one that asks for more, as each without clean session before 5.0
-    /// does, gets this. `u32::MAX`: for ever.
-    session_expiry_max: u32 = u32::MAX;
+    /// How long a session may outlive its connection, in whole seconds; one that asks for more, as each without clean session
+    /// before 5.0 does, gets this. `Duration::MAX`: for ever.
+    session_expiry_max: Duration = Duration::MAX;
     /// Subscriptions of one client. Above it they are refused with 0x97. 50,000.
     subscriptions_max: usize = 50_000;
     /// Messages that wait for one client, besides those in flight. 1,000.
@@ -98,6 +103,18 @@ bounds! {
     retained_bytes_max: usize = 256 * 1024 * 1024;
     /// How often values below `$SYS` are published, while anybody subscribes to them. Zero: never. 10 s.
     sys_interval: Duration = Duration::from_secs(10);
+}
+
+impl Bounds {
+    /// [`Options::keep_alive_max`] in seconds; `u16::MAX` where it is none.
+    pub(super) fn keep_alive_secs(&self) -> u16 {
+        u16::try_from(self.keep_alive_max.as_secs()).unwrap_or(u16::MAX)
+    }
+
+    /// [`Options::session_expiry_max`] in seconds; `u32::MAX` is for ever (MQTT-3.1.2.11.2).
+    pub(super) fn session_expiry_secs(&self) -> u32 {
+        u32::try_from(self.session_expiry_max.as_secs()).unwrap_or(u32::MAX)
+    }
 }
 
 impl Options {

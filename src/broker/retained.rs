@@ -12,13 +12,16 @@ use std::rc::Rc;
 
 use crate::time::Moment;
 
+use super::connect::is_sys;
 use super::message::Message;
 
 /// The retained messages of a broker.
 #[derive(Debug, Default)]
 pub(super) struct Retained {
     messages: BTreeSet<ByTopic>,
-    /// Of topics, properties and payloads.
+    /// How many of them are below `$SYS`: figures take nobody's room.
+    figures: usize,
+    /// Of the topics, properties and payloads of the others.
     bytes: usize,
     /// How many of them end some time.
     mortal: usize,
@@ -56,8 +59,14 @@ impl PartialEq for ByTopic {
 impl Eq for ByTopic {}
 
 impl Retained {
+    /// How many there are, but for those below `$SYS`.
     pub(super) fn len(&self) -> usize {
-        self.messages.len()
+        self.messages.len() - self.figures
+    }
+
+    /// There are none at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -75,7 +84,9 @@ impl Retained {
 
     /// Keeps a message, in the place of the one that its topic had.
     pub(super) fn set(&mut self, message: Rc<Message>) {
-        self.bytes += message.size();
+        let is_figure = is_sys(message.topic());
+        self.figures += usize::from(is_figure);
+        self.bytes += if is_figure { 0 } else { message.size() };
         self.mortal += usize::from(message.expires() != Moment::NEVER);
         if let Some(old) = self.messages.replace(ByTopic(message)) {
             self.forget(&old.0);
@@ -90,7 +101,9 @@ impl Retained {
     }
 
     fn forget(&mut self, old: &Message) {
-        self.bytes -= old.size();
+        let is_figure = is_sys(old.topic());
+        self.figures -= usize::from(is_figure);
+        self.bytes -= if is_figure { 0 } else { old.size() };
         self.mortal -= usize::from(old.expires() != Moment::NEVER);
     }
 
@@ -100,8 +113,24 @@ impl Retained {
         &self,
         filter: &str,
         after: Option<&str>,
-        mut found: impl FnMut(&Rc<Message>) -> ControlFlow<()>,
+        found: impl FnMut(&Rc<Message>) -> ControlFlow<()>,
     ) {
+        let mut steps = usize::MAX;
+        self.walk(filter, after, &mut steps, found);
+    }
+
+    /// As `matching`, in so many steps at most, of which it leaves what it does not need. Some: there are no more, and the walk goes on
+    /// after this topic.
+    ///
+    /// A filter may match nothing and have all topics looked at: what a walk costs is up to the client that has thought of the filter.
+    pub(super) fn walk(
+        &self,
+        filter: &str,
+        after: Option<&str>,
+        steps: &mut usize,
+        mut found: impl FnMut(&Rc<Message>) -> ControlFlow<()>,
+    ) -> Option<&str> {
+        *steps = steps.saturating_sub(SEEK_STEPS);
         let literal = filter.split('/').take_while(|level| !matches!(*level, "+" | "#")).map(|level| level.len() + 1);
         let literal_len = literal.sum::<usize>().saturating_sub(1).min(filter.len());
         let mut from = String::from(filter.get(..literal_len).unwrap_or_default());
@@ -117,17 +146,24 @@ impl Retained {
                 match judge(filter, message.topic()) {
                     Judged::Matches => {
                         if found(message).is_break() {
-                            return;
+                            return None;
                         }
+                        *steps = steps.saturating_sub(1);
                     }
                     Judged::SeekTo(at) => {
+                        *steps = steps.saturating_sub(SEEK_STEPS);
                         next = Some(at);
-                        break;
                     }
-                    Judged::Over => return,
+                    Judged::Over => return None,
+                }
+                if *steps == 0 {
+                    return Some(message.topic());
+                }
+                if next.is_some() {
+                    break;
                 }
             }
-            let Some(at) = next else { return };
+            let at = next?;
             from = at;
             exclusive = false;
             continue 'seek;
@@ -150,6 +186,9 @@ impl Retained {
         is_round
     }
 }
+
+/// Seeking a topic takes as long as so many steps from one to the next.
+const SEEK_STEPS: usize = 8;
 
 enum Judged {
     Matches,
@@ -312,6 +351,19 @@ mod tests {
             expected.dedup();
             let all = found(&retained, &filter, None);
             prop_assert_eq!(&all, &expected);
+            // In pieces it finds the same.
+            let (mut pieces, mut after) = (Vec::new(), None);
+            for _ in 0..100 {
+                let left = retained.walk(&filter, after.as_deref(), &mut (SEEK_STEPS + 1 + stop), |message| {
+                    pieces.push(message.topic().to_owned());
+                    ControlFlow::Continue(())
+                });
+                after = left.map(str::to_owned);
+                if after.is_none() {
+                    break;
+                }
+            }
+            prop_assert_eq!((&pieces, after), (&expected, None));
             // A walk that stopped goes on where it was.
             if let Some(after) = expected.get(stop) {
                 prop_assert_eq!(&found(&retained, &filter, Some(after))[..], &expected[stop + 1..]);

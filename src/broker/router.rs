@@ -1,22 +1,23 @@
 //! From one message to all who want it.
 //!
-//! A message is encoded once for all receivers that are told the same (version, quality, retain flag); what differs then is
-//! the packet identifier, which is written over. A long payload is shared instead of copied.
+//! The head of a message is encoded once for all receivers that are told the same (version, quality, retain flag); what differs
+//! then is the packet identifier, which is written over. The payload goes from the input to each output, or is shared if it is long.
 
 use std::rc::Rc;
 
 use bytes::Bytes;
 
 use crate::event::Sent;
-use crate::id::ConnId;
+use crate::id::{ConnId, Key};
 use crate::proto::mqtt::{Delivery, PacketId, PublishParts, QoS, SubscriptionId, TopicAs, Version};
 use crate::time::Moment;
 
 use super::access::{AccessToken, Client};
+use super::connect::is_sys;
 use super::core::{Core, Sink};
 use super::events::DropReason;
 use super::local::is_local;
-use super::message::{Message, Publication, seconds_left};
+use super::message::{Message, Publication, Run, seconds_left};
 use super::options::Overflow;
 use super::queue::{Ids, Item};
 use super::session::{Flags, Session, Wanted};
@@ -25,21 +26,35 @@ use super::store::Change;
 
 /// Memory that routing uses again and again.
 #[derive(Default)]
-pub(super) struct FanOut {
-    targets: Vec<(u32, Wanted)>,
-    groups: Vec<u32>,
+pub(super) struct Space {
+    groups: Vec<Key>,
     ids: Vec<SubscriptionId>,
-    /// Packets, or their heads where the payload is shared.
-    frames: Vec<u8>,
+    heads: Heads,
+}
+
+/// Packets without their payload, by class.
+#[derive(Default)]
+struct Heads {
+    bytes: Vec<u8>,
+    known: Vec<Head>,
+}
+
+#[derive(Clone, Copy)]
+struct Head {
+    class: u8,
+    start: usize,
+    end: usize,
+    /// Where the packet identifier is.
+    id: usize,
 }
 
 /// A message that is being routed.
 struct Routing<'a> {
     publication: &'a Publication<'a>,
+    /// It, and those behind it that go the same way.
+    run: Option<Run<'a>>,
     /// What is left of its life.
     left: Option<u32>,
-    /// Where in `FanOut::frames` it stands encoded, by class; nothing is at 0..0.
-    frames: [(u32, u32); CLASSES],
     /// Once somebody keeps it.
     message: Option<Rc<Message>>,
     /// Once somebody shares it.
@@ -62,29 +77,60 @@ pub(super) struct Telling<'a> {
 pub(super) struct Routed {
     /// How many subscribers it is for.
     pub(super) receivers: usize,
-    /// A queue had no room for it, and the publisher is to be told.
-    pub(super) is_refused: bool,
+    /// Somebody has it, or will: it was sent, it waits, it is retained.
+    is_taken: bool,
+    /// A queue had no room for it.
+    is_full: bool,
 }
 
-/// 5.0 or not, three qualities, retained or not.
-const CLASSES: usize = 12;
+impl Routed {
+    /// The publisher may be told that it was not taken: whoever publishes it again does so to nobody twice.
+    pub(super) fn is_refused(self) -> bool {
+        self.is_full && !self.is_taken
+    }
+
+    fn add(&mut self, end: End) {
+        self.receivers += 1;
+        match end {
+            End::Taken => self.is_taken = true,
+            End::Full => self.is_full = true,
+            End::Dropped => {}
+        }
+    }
+}
+
+/// What became of a message at one receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Taken,
+    /// Its queue has no room.
+    Full,
+    /// For another reason, or not meant for it.
+    Dropped,
+}
 
 /// A payload of more bytes is shared by several receivers.
-const COPY_MAX: usize = 1024;
+pub(super) const COPY_MAX: usize = 1024;
 /// And by a single one above this.
 const COPY_MAX_SINGLE: usize = 32 * 1024;
 
 impl<'a> Routing<'a> {
-    fn new(publication: &'a Publication<'a>, receivers: usize, now: Moment) -> Self {
+    fn new(publication: &'a Publication<'a>, run: Option<Run<'a>>, receivers: usize, now: Moment) -> Self {
         let len = publication.payload.len();
         Self {
             publication,
+            run,
             left: seconds_left(publication.expires, now),
-            frames: [(0, 0); CLASSES],
             message: None,
             payload: None,
             is_shared: len > COPY_MAX_SINGLE || len > COPY_MAX && receivers > 1,
         }
+    }
+
+    /// How many messages they are.
+    #[inline]
+    fn count(&self) -> usize {
+        self.run.map_or(1, |run| run.count)
     }
 
     fn message(&mut self) -> &Rc<Message> {
@@ -101,6 +147,41 @@ impl<'a> Routing<'a> {
     }
 }
 
+impl Heads {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.known.clear();
+    }
+
+    /// What stands before the payload, for all who are told the message like this: encoded for the first of them.
+    #[inline]
+    fn of(&mut self, is_5: bool, told: &Telling<'_>, routing: &Routing<'_>) -> Result<Head, DropReason> {
+        // 5.0 or not, three qualities, retained or not.
+        let class = u8::from(is_5) << 3 | told.qos.to_u8() << 1 | u8::from(told.retain);
+        match self.known.iter().find(|head| head.class == class) {
+            Some(head) => Ok(*head),
+            None => self.encode(class, is_5, told, routing),
+        }
+    }
+
+    fn encode(&mut self, class: u8, is_5: bool, told: &Telling<'_>, routing: &Routing<'_>) -> Result<Head, DropReason> {
+        let Publication { topic, properties, payload, .. } = *routing.publication;
+        let version = if is_5 { Version::Mqtt5 } else { Version::Mqtt311 };
+        let to =
+            Delivery { qos: told.qos, retain: told.retain, id: told.id, expiry: routing.left, ..Delivery::default() };
+        let start = self.bytes.len();
+        let parts = PublishParts::of_checked(version, topic, properties, payload.len());
+        // What could be decoded can be encoded, but for lengths at the very limit.
+        let encoded = parts.and_then(|parts| parts.encode_head(&to, &mut self.bytes));
+        let len = encoded.map_err(|_| DropReason::TooLarge)?;
+        let bytes = self.bytes.get(start..).unwrap_or_default();
+        let header_len = bytes.iter().skip(1).position(|byte| byte & 0x80 == 0).unwrap_or_default() + 2;
+        let head = Head { class, start, end: start + len, id: start + header_len + 2 + topic.len() };
+        self.known.push(head);
+        Ok(head)
+    }
+}
+
 impl Core {
     /// Hands a message to all who have subscribed to it, and retains it if it asks for that. `from` is the session that has
     /// published it.
@@ -111,191 +192,221 @@ impl Core {
         now: Moment,
         sink: &mut dyn Sink,
     ) -> Routed {
-        self.stats.publish_in += 1;
-        self.stats.publish_bytes_in += publication.payload.len() as u64;
-        let mut fan = std::mem::take(&mut self.fan_out);
-        fan.targets.clear();
-        fan.frames.clear();
-        self.subscriptions.matches(publication.topic, |&who, &wanted| fan.targets.push((who, wanted)));
-        // Filters that overlap may find a session several times: it is sent one copy (section 3.3.4).
-        if !fan.targets.is_sorted_by(|one, next| one.0 < next.0) {
-            fan.targets.sort_unstable_by_key(|(who, _)| *who);
-        }
-        let mut routing = Routing::new(publication, fan.targets.len(), now);
-        if publication.retain {
-            self.retain(&mut routing, now);
-        }
+        self.route_run(from, publication, None, now, sink)
+    }
+
+    /// ... and those behind it in a run: of QoS 0, not retained, and for no group. What became of them is that of the first.
+    pub(super) fn route_run(
+        &mut self,
+        from: Option<u32>,
+        publication: &Publication<'_>,
+        run: Option<Run<'_>>,
+        now: Moment,
+        sink: &mut dyn Sink,
+    ) -> Routed {
+        let count = run.map_or(1, |run| run.count);
+        self.stats.publish_in += count as u64;
+        self.stats.publish_bytes_in += (count * publication.payload.len()) as u64;
+        self.tidy_locals();
+        self.space.heads.clear();
+        let mut ids = std::mem::take(&mut self.space.ids);
+        let matches = self.subscriptions.take_matches(publication.topic);
+        let mut routing = Routing::new(publication, run, matches.targets.len(), now);
         let mut routed = Routed::default();
-        let targets = std::mem::take(&mut fan.targets);
-        for same in targets.chunk_by(|one, next| one.0 == next.0) {
-            let Some(&(who, first)) = same.first() else { continue };
-            fan.ids.clear();
+        if publication.retain {
+            routed.is_taken = self.retain(&mut routing, now);
+        }
+        // Filters that overlap may find a session several times: it is sent one copy (section 3.3.4).
+        for same in matches.targets.chunk_by(|one, next| one.0 == next.0) {
+            let Some(&(who, _)) = same.first() else { continue };
+            ids.clear();
             // MQTT-3.8.3-3
             let mut heard = same.iter().map(|(_, wanted)| wanted).filter(|w| !(w.no_local() && from == Some(who)));
             let Some(mut wanted) = heard.next().copied() else { continue };
             // MQTT-3.3.4-3, MQTT-3.3.4-4: one copy bears the identifiers of all the subscriptions.
-            fan.ids.extend(wanted.id());
-            if same.len() > 1 {
-                for other in heard {
-                    wanted.merge(*other);
-                    fan.ids.extend(other.id());
-                }
-            } else {
-                debug_assert_eq!(wanted, first);
+            ids.extend(wanted.id());
+            for other in heard {
+                wanted.merge(*other);
+                ids.extend(other.id());
             }
-            routed.receivers += 1;
-            routed.is_refused |= self.deliver(who, wanted, None, &mut routing, &mut fan, sink);
+            routed.add(self.deliver(who, wanted, None, &ids, &mut routing, sink));
         }
-        fan.targets = targets;
+        self.subscriptions.give_back(matches);
+        self.space.ids = ids;
         if !self.shares.is_empty() {
-            self.route_shared(&mut routing, &mut fan, &mut routed, sink);
+            self.route_shared(&mut routing, &mut routed, sink);
         }
-        self.fan_out = fan;
         routed
     }
 
     /// MQTT-4.8.2: each group gets a copy, and one of its members.
-    fn route_shared(&mut self, routing: &mut Routing<'_>, fan: &mut FanOut, routed: &mut Routed, sink: &mut dyn Sink) {
-        fan.groups.clear();
-        self.shares.matching(routing.publication.topic, |group| fan.groups.push(group));
-        for at in 0..fan.groups.len() {
-            let Some(&group) = fan.groups.get(at) else { continue };
-            match self.member_for(group, routing.publication.qos) {
-                Some((who, wanted)) => {
-                    fan.ids.clear();
-                    fan.ids.extend(wanted.id());
-                    routed.receivers += 1;
-                    routed.is_refused |= self.deliver(who, wanted, Some(group), routing, fan, sink);
+    fn route_shared(&mut self, routing: &mut Routing<'_>, routed: &mut Routed, sink: &mut dyn Sink) {
+        let mut groups = std::mem::take(&mut self.space.groups);
+        groups.clear();
+        self.shares.matching(routing.publication.topic, |group| groups.push(group));
+        for &group in groups.iter() {
+            let publication = routing.publication;
+            match self.member_for(group, publication.topic, publication.qos, publication.size()) {
+                Ok((who, wanted)) => {
+                    let id = wanted.id();
+                    routed.add(self.deliver(who, wanted, Some(group), id.as_slice(), routing, sink));
                 }
-                None => self.stats.dropped.add(DropReason::QueueFull, 1),
+                Err(reason) => {
+                    routed.add(if reason == DropReason::QueueFull { End::Full } else { End::Dropped });
+                    self.stats.routed += 1;
+                    self.stats.dropped.add(reason, 1);
+                }
             }
         }
+        self.space.groups = groups;
     }
 
     /// The member of a group whose turn it is: connected and with room if there is such a one, then those whose queue has
-    /// room.
-    fn member_for(&mut self, group: u32, qos: QoS) -> Option<(u32, Wanted)> {
-        let (sessions, max) = (&self.sessions, self.bounds.queue_messages_max);
-        self.shares.choose(group, |who, wanted| {
+    /// room, then those who drop their oldest message for it. Who may not have the message has no turn.
+    fn member_for(&mut self, group: Key, topic: &str, qos: QoS, size: usize) -> Result<(u32, Wanted), DropReason> {
+        let (sessions, access, bounds) = (&self.sessions, &mut self.access, self.bounds);
+        let checks = self.checks_deliveries;
+        let (mut is_full, mut is_denied) = (false, false);
+        let member = self.shares.choose(group, |who, wanted| {
             let Some(session) = sessions.get(who) else { return 0 };
             let outbound = session.outbound.as_ref();
             let keeps = qos.min(wanted.qos()) != QoS::AtMostOnce;
-            let has_room = keeps && outbound.is_none_or(|outbound| outbound.queue_len() < max);
+            let has_room = keeps
+                && outbound.is_none_or(|outbound| {
+                    outbound.queue_len() < bounds.queue_messages_max
+                        && outbound.bytes() + size <= bounds.queue_bytes_max
+                });
             let is_open = outbound.is_none_or(|outbound| outbound.is_open(session.inflight_max));
-            match session.conn {
+            let makes_room = keeps && bounds.overflow == Overflow::DropOldest;
+            let fitness = match session.conn {
                 Some(_) if !session.flags.has(Flags::HIGH) && (!keeps || is_open) => FITTEST,
-                Some(_) if has_room => 2,
-                None if has_room => 1,
+                Some(_) if has_room => 4,
+                None if has_room => 3,
+                Some(_) if makes_room => 2,
+                None if makes_room => 1,
                 _ => 0,
+            };
+            if checks && !may_have(&mut **access, session, topic) {
+                is_denied = true;
+                return 0;
             }
-        })
+            is_full |= fitness == 0;
+            fitness
+        });
+        member.ok_or(if is_denied && !is_full { DropReason::Denied } else { DropReason::QueueFull })
     }
 
-    /// Retains a message (MQTT-3.3.1-5), or clears its topic (MQTT-3.3.1-6).
-    fn retain(&mut self, routing: &mut Routing<'_>, now: Moment) {
+    /// Retains a message (MQTT-3.3.1-5), or clears its topic (MQTT-3.3.1-6). False: there is no room.
+    fn retain(&mut self, routing: &mut Routing<'_>, now: Moment) -> bool {
         let topic = routing.publication.topic;
+        // Figures are of this run, and take nobody's room.
+        let is_figure = is_sys(topic);
         if routing.publication.payload.is_empty() {
             // MQTT-3.3.1-7: an empty payload is not kept.
-            if self.retained.remove(topic) {
+            if self.retained.remove(topic) && !is_figure {
                 self.record(&Change::RetainedCleared { topic });
             }
-            return;
+            return true;
         }
-        let (old, old_len) = self.retained.get(topic).map_or((0, 0), |old| (1, old.size()));
-        let size = topic.len() + routing.publication.payload.len();
-        let has_room = self.retained.len() - old < self.bounds.retained_max
-            && self.retained.bytes() - old_len + size <= self.bounds.retained_bytes_max;
-        if !has_room {
+        let has_room = || {
+            let (old, old_len) = self.retained.get(topic).map_or((0, 0), |old| (1, old.size()));
+            let size = routing.publication.size();
+            self.retained.len() - old < self.bounds.retained_max
+                && self.retained.bytes() - old_len + size <= self.bounds.retained_bytes_max
+        };
+        if !is_figure && !has_room() {
             self.stats.retained_refused += 1;
-            return;
+            return false;
         }
         let message = Rc::clone(routing.message());
-        self.record(&Change::Retained { message: &message });
+        if !is_figure {
+            self.record(&Change::Retained { message: &message });
+        }
         if message.expires() != Moment::NEVER && self.sweep_due == Moment::NEVER {
             self.sweep_due = now.after(std::time::Duration::from_secs(1));
         }
         self.retained.set(message);
+        true
     }
 
-    /// Hands a new message to one receiver: sends it, or queues it. True: its queue is full, and the publisher is to know.
+    /// Hands a new message to one receiver: sends it, or queues it.
     #[allow(clippy::too_many_arguments)] // The state of one loop.
     fn deliver(
         &mut self,
         who: u32,
         wanted: Wanted,
-        share: Option<u32>,
+        share: Option<Key>,
+        ids: &[SubscriptionId],
         routing: &mut Routing<'_>,
-        fan: &mut FanOut,
         sink: &mut dyn Sink,
-    ) -> bool {
+    ) -> End {
         let publication = routing.publication;
         // MQTT-3.8.4-8
         let qos = publication.qos.min(wanted.qos());
         if is_local(who) {
-            self.locals.push(who, Rc::clone(routing.message()), qos, false);
-            return false;
+            let Some(run) = routing.run else { return self.locals.push(who, Rc::clone(routing.message()), qos, false) };
+            let ends = run.each(publication).map(|one| self.locals.push(who, one.keep(), qos, false));
+            return ends.last().unwrap_or(End::Dropped);
         }
-        let Some(session) = self.sessions.get_mut(who) else { return false };
+        let Some(session) = self.sessions.get_mut(who) else { return End::Dropped };
+        if session.conn.is_none() && qos == QoS::AtMostOnce {
+            // Nothing of QoS 0 waits for a client that is away.
+            return End::Dropped;
+        }
+        let count = routing.count();
+        self.stats.routed += count as u64;
         if self.checks_deliveries && !may_have(&mut *self.access, session, publication.topic) {
-            self.dropped(who, DropReason::Denied);
-            return false;
+            return self.dropped(who, DropReason::Denied);
         }
         // MQTT-3.3.1-12, MQTT-3.3.1-13
         let retain = publication.retain && wanted.as_published();
         let is_high = session.flags.has(Flags::HIGH);
-        let told = Telling { qos, retain, dup: false, id: None, ids: &[] };
-        let ids = std::mem::take(&mut fan.ids);
-        let mut refused = false;
-        match (session.conn, qos) {
-            // Nothing of QoS 0 waits for a client that is away.
-            (None, QoS::AtMostOnce) => {}
-            (Some(_), QoS::AtMostOnce) if is_high => self.dropped(who, DropReason::Slow),
-            (Some(conn), QoS::AtMostOnce) => {
-                if let Err(reason) = self.put(who, conn, Telling { ids: &ids, ..told }, routing, fan, sink) {
-                    self.dropped(who, reason);
-                }
-            }
-            (Some(conn), _) if !is_high && session.is_open() => {
-                let keeps = session.is_persistent() || share.is_some();
-                let id = session.outbound().next_id();
-                let Some(id) = id else { return false };
-                match self.put(who, conn, Telling { id: Some(id), ids: &ids, ..told }, routing, fan, sink) {
-                    Ok(()) => {
-                        let item = keeps.then(|| {
-                            let message = Rc::clone(routing.message());
-                            Item { message, qos, retain, share, ids: Ids::of(&ids) }
-                        });
-                        self.took_off(who, id, qos, item);
-                    }
-                    Err(reason) => self.dropped(who, reason),
-                }
-            }
+        let (conn, id) = match (session.conn, qos) {
+            (Some(_), QoS::AtMostOnce) if is_high => return self.dropped_all(who, DropReason::Slow, count),
+            (Some(conn), QoS::AtMostOnce) => (conn, None),
+            (Some(conn), _) if !is_high && session.is_open() => match session.outbound().next_id() {
+                Some(id) => (conn, Some(id)),
+                None => return End::Dropped,
+            },
             _ => {
                 let message = Rc::clone(routing.message());
-                refused = self.enqueue(who, Item { message, qos, retain, share, ids: Ids::of(&ids) });
+                return self.enqueue(who, Item { message, qos, retain, share, ids: Ids::of(ids) });
+            }
+        };
+        let keeps = session.is_persistent() || share.is_some();
+        if let Err(reason) = self.put(who, conn, Telling { qos, retain, dup: false, id, ids }, routing, sink) {
+            return self.dropped_all(who, reason, count);
+        }
+        match id {
+            None => self.stats.delivered += count as u64,
+            Some(id) => {
+                let item = keeps.then(|| {
+                    let message = Rc::clone(routing.message());
+                    Item { message, qos, retain, share, ids: Ids::of(ids) }
+                });
+                self.took_off(who, id, qos, item);
             }
         }
-        fan.ids = ids;
-        refused
+        End::Taken
     }
 
     /// A message of QoS 1 or 2 has been sent for the first time.
     pub(super) fn took_off(&mut self, who: u32, id: PacketId, qos: QoS, item: Option<Item>) {
         let Some(session) = self.sessions.get_mut(who) else { return };
-        let (name, is_persistent) = (Rc::clone(&session.id), session.is_persistent());
-        let message = item.as_ref().filter(|_| is_persistent).map(|item| Rc::clone(&item.message));
+        let lasts = session.is_persistent();
+        let lasting = item.as_ref().filter(|_| lasts).map(|item| (Rc::clone(&session.id), Rc::clone(&item.message)));
         session.outbound().sent(id, qos, item);
         self.stats.queued += 1;
-        if let Some(message) = message {
-            self.record(&Change::Queued { client: &name, message: &message });
+        if let Some((client, message)) = lasting {
+            self.record(&Change::Queued { client: &client, message: &message });
         }
     }
 
-    /// Has a message wait for its receiver. True: there is no room, and the publisher is to know.
-    pub(super) fn enqueue(&mut self, who: u32, item: Item) -> bool {
+    /// Has a message wait for its receiver.
+    pub(super) fn enqueue(&mut self, who: u32, item: Item) -> End {
         let size = item.message.size();
         let bounds = self.bounds;
-        let Some(session) = self.sessions.get_mut(who) else { return false };
+        let Some(session) = self.sessions.get_mut(who) else { return End::Dropped };
         let (is_persistent, name) = (session.is_persistent(), Rc::clone(&session.id));
         let full = loop {
             let outbound = session.outbound();
@@ -320,16 +431,17 @@ impl Core {
         };
         if let Some(reason) = full {
             self.dropped(who, reason);
-            return bounds.overflow == Overflow::Reject;
+            return End::Full;
         }
         let message = Rc::clone(&item.message);
         session.outbound().push(item);
+        self.expiry.note(message.expires());
         self.stats.queued += 1;
         self.stats.queued_bytes += size;
         if is_persistent {
             self.record(&Change::Queued { client: &name, message: &message });
         }
-        false
+        End::Taken
     }
 
     /// Sends a message to a receiver that takes it now.
@@ -339,64 +451,44 @@ impl Core {
         conn: ConnId,
         told: Telling<'_>,
         routing: &mut Routing<'_>,
-        fan: &mut FanOut,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
         let Some(session) = self.sessions.get_mut(who) else { return Ok(()) };
-        let publication = routing.publication;
         let is_5 = session.version.is_5();
         if is_5 && (!told.ids.is_empty() || session.alias_max > 0) {
             return self.put_own(who, conn, told, routing, sink);
         }
-        let class = usize::from(is_5) * 6 + usize::from(told.qos.to_u8()) * 2 + usize::from(told.retain);
-        let (start, end) = match routing.frames.get(class) {
-            Some(&(start, end)) if end > 0 => (start as usize, end as usize),
-            _ => {
-                let start = fan.frames.len();
-                let to = Delivery {
-                    qos: told.qos,
-                    retain: told.retain,
-                    id: told.id,
-                    expiry: routing.left,
-                    ..Delivery::default()
-                };
-                let version = if is_5 { Version::Mqtt5 } else { Version::Mqtt311 };
-                let len = publication.payload.len();
-                let parts = PublishParts::new(version, publication.topic, publication.properties, len);
-                // What could be decoded can be encoded, but for lengths at the very limit.
-                let encoded = parts.and_then(|parts| parts.encode_head(&to, &mut fan.frames));
-                encoded.map_err(|_| DropReason::TooLarge)?;
-                if !routing.is_shared {
-                    fan.frames.extend_from_slice(publication.payload);
-                }
-                if let Some(frame) = routing.frames.get_mut(class) {
-                    *frame = (start as u32, fan.frames.len() as u32);
-                }
-                (start, fan.frames.len())
-            }
-        };
-        let Some(frame) = fan.frames.get_mut(start..end) else { return Ok(()) };
-        let payload_len = publication.payload.len();
-        let len = frame.len() + if routing.is_shared { payload_len } else { 0 };
+        let head = self.space.heads.of(is_5, &told, routing)?;
+        let payload = routing.publication.payload;
+        let len = head.end - head.start + payload.len();
         // MQTT-3.1.2-24, MQTT-3.1.2-25
         if len > session.packet_max as usize {
             return Err(DropReason::TooLarge);
         }
-        if let Some(id) = told.id {
-            let header_len = frame.iter().skip(1).position(|byte| byte & 0x80 == 0).unwrap_or_default() + 2;
-            let at = header_len + 2 + publication.topic.len();
-            if let Some(place) = frame.get_mut(at..at + 2) {
-                place.copy_from_slice(&id.get().to_be_bytes());
+        if let Some(id) = told.id
+            && let Some(place) = self.space.heads.bytes.get_mut(head.id..head.id + 2)
+        {
+            place.copy_from_slice(&id.get().to_be_bytes());
+        }
+        let bytes = self.space.heads.bytes.get(head.start..head.end).unwrap_or_default();
+        let sent = if routing.is_shared {
+            sink.write(conn, bytes, &[]);
+            sink.write_shared(conn, routing.payload())
+        } else {
+            match routing.run {
+                None => sink.write(conn, bytes, payload),
+                // They are told as they came.
+                Some(run) if run.wire.starts_with(bytes) => sink.write(conn, run.wire, &[]),
+                Some(run) => {
+                    let each = run.each(routing.publication);
+                    each.map(|one| sink.write(conn, bytes, one.payload)).last().unwrap_or(Sent::Queued)
+                }
             }
-        }
-        let mut sent = sink.write(conn, frame);
-        if routing.is_shared {
-            sent = sink.write_shared(conn, routing.payload());
-        }
+        };
         if sent == Sent::High {
             session.flags.put(Flags::HIGH, true);
         }
-        self.went_out(len, payload_len);
+        self.went_out(routing.count(), len, payload.len());
         Ok(())
     }
 
@@ -409,6 +501,11 @@ impl Core {
         routing: &mut Routing<'_>,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
+        if let Some(run) = routing.run {
+            return run
+                .each(routing.publication)
+                .try_for_each(|one| self.put_one(who, conn, told, &one, routing.left, None, sink));
+        }
         let payload = routing.is_shared.then(|| routing.payload());
         self.put_one(who, conn, told, routing.publication, routing.left, payload, sink)
     }
@@ -439,7 +536,7 @@ impl Core {
             expiry: left,
             subscription_ids: if is_5 { told.ids } else { &[] },
         };
-        let parts = PublishParts::new(version, publication.topic, publication.properties, payload_len);
+        let parts = PublishParts::of_checked(version, publication.topic, publication.properties, payload_len);
         let mut out = std::mem::take(&mut self.out);
         out.clear();
         let fits = |len: usize| len <= session.packet_max as usize;
@@ -456,18 +553,15 @@ impl Core {
             Some(head) => {
                 let sent = match payload {
                     Some(payload) => {
-                        sink.write(conn, &out);
+                        sink.write(conn, &out, &[]);
                         sink.write_shared(conn, payload)
                     }
-                    None => {
-                        out.extend_from_slice(publication.payload);
-                        sink.write(conn, &out)
-                    }
+                    None => sink.write(conn, &out, publication.payload),
                 };
                 if sent == Sent::High {
                     session.flags.put(Flags::HIGH, true);
                 }
-                self.went_out(head + payload_len, payload_len);
+                self.went_out(1, head + payload_len, payload_len);
                 Ok(())
             }
         };
@@ -476,18 +570,17 @@ impl Core {
     }
 
     #[inline]
-    fn went_out(&mut self, len: usize, payload_len: usize) {
-        self.stats.packets_out += 1;
-        self.stats.bytes_out += len as u64;
-        self.stats.publish_out += 1;
-        self.stats.publish_bytes_out += payload_len as u64;
+    fn went_out(&mut self, count: usize, len: usize, payload_len: usize) {
+        self.stats.packets_out += count as u64;
+        self.stats.bytes_out += (count * len) as u64;
+        self.stats.publish_out += count as u64;
+        self.stats.publish_bytes_out += (count * payload_len) as u64;
     }
 
-    /// Gives a message to another member of the group that it was meant for, as the first one is gone.
-    pub(super) fn share_again(&mut self, group: u32, item: Item, now: Moment, sink: &mut dyn Sink) {
-        let Some((who, wanted)) = self.member_for(group, item.qos) else {
-            return self.stats.dropped.add(DropReason::SessionEnded, 1);
-        };
+    /// Gives a message to another member of the group that it was meant for, as the first one is gone. False: there is none.
+    pub(super) fn share_again(&mut self, group: Key, item: Item, now: Moment, sink: &mut dyn Sink) -> bool {
+        let message = &item.message;
+        let Ok((who, wanted)) = self.member_for(group, message.topic(), item.qos, message.size()) else { return false };
         let qos = item.message.qos().min(wanted.qos());
         let ids = wanted.id().map_or(Ids::None, Ids::One);
         if qos != QoS::AtMostOnce {
@@ -496,10 +589,12 @@ impl Core {
         } else if let Some(conn) = self.sessions.get(who).and_then(|session| session.conn) {
             let told = Telling { qos, retain: item.retain, dup: false, id: None, ids: ids.as_slice() };
             let left = seconds_left(item.message.expires(), now);
-            if let Err(reason) = self.put_one(who, conn, told, &item.message.publication(), left, None, sink) {
-                self.dropped(who, reason);
+            match self.put_one(who, conn, told, &item.message.publication(), left, None, sink) {
+                Ok(()) => self.stats.delivered += 1,
+                Err(reason) => _ = self.dropped(who, reason),
             }
         }
+        true
     }
 }
 

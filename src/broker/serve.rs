@@ -13,6 +13,7 @@ use crate::manager::{Ctx, Net};
 use crate::net::{Scheme, Url};
 use crate::options::{Limits, ListenOptions};
 use crate::proto::mqtt::{Filter, Publish, QoS, ReasonCode, TopicError};
+use crate::reactor::Waker;
 use crate::time::Moment;
 
 use super::access::{Access, AccessToken, Answer};
@@ -57,13 +58,15 @@ struct Shared {
     /// The timer for what is due next, and when it fires.
     timer: Cell<Option<TimerId>>,
     armed: Cell<Moment>,
+    /// Brings the broker to the loop where something is asked of it without that.
+    bell: RefCell<Option<(Waker, ConnId)>>,
     packet_max: usize,
 }
 
 /// The broker's output goes to connections.
 impl<S> Sink for Net<'_, S> {
-    fn write(&mut self, to: ConnId, bytes: &[u8]) -> Sent {
-        self.send(to, bytes)
+    fn write(&mut self, to: ConnId, head: &[u8], rest: &[u8]) -> Sent {
+        self.send_parts(to, head, rest)
     }
 
     fn write_shared(&mut self, to: ConnId, bytes: Bytes) -> Sent {
@@ -72,6 +75,10 @@ impl<S> Sink for Net<'_, S> {
 
     fn close(&mut self, conn: ConnId) {
         self.drain(conn);
+    }
+
+    fn part(&mut self, conn: ConnId) {
+        self.peer_is_done(conn);
     }
 
     fn pause(&mut self, conn: ConnId) {
@@ -97,6 +104,7 @@ impl Broker {
                 on_event: RefCell::new(on_event),
                 timer: Cell::new(None),
                 armed: Cell::new(Moment::NEVER),
+                bell: RefCell::new(None),
                 packet_max,
             }),
         }
@@ -130,7 +138,10 @@ impl Broker {
         }
         options.limits = Some(limits);
         let broker = self.clone();
-        net.listen(options, move |cx: &mut Ctx<'_, S>, event: Happened<'_>| broker.handle(cx, event))
+        let id = net.listen(options, move |cx: &mut Ctx<'_, S>, event: Happened<'_>| broker.handle(cx, event))?;
+        *self.shared.bell.borrow_mut() = Some((net.core.inbox.waker(), id));
+        self.settle(net);
+        Ok(id)
     }
 
     /// Serves a connection that was not accepted by one of its listeners, as from [`Net::adopt`]: its handler has to pass every event
@@ -158,6 +169,8 @@ impl Broker {
                 self.shared.core.borrow_mut().handle_accepted(cx.conn, remote, Some(listener), now);
             }
             Happened::Drained => self.shared.core.borrow_mut().handle_drained(cx.conn, now, &mut cx.net),
+            Happened::Wakeup(_) => {}
+            Happened::Stopping => self.shared.core.borrow_mut().handle_stop(cx.conn, now, &mut cx.net),
             Happened::Closed(_) => self.shared.core.borrow_mut().handle_closed(cx.conn, now, &mut cx.net),
             _ => return,
         }
@@ -186,18 +199,18 @@ impl Broker {
     }
 
     /// Subscribes for the program: messages wait in the [`Inbox`], at most `max` of them; more are dropped, and counted there. What is
-    /// retained comes first.
+    /// retained comes first; the figures below `$SYS` come with the next turn of a loop that the broker listens on, some fifty of them.
     ///
     /// Fails if the filter is not one, or is shared.
     pub fn subscribe(&self, filter: &str, qos: QoS, max: usize) -> std::result::Result<Inbox, TopicError> {
         Filter::parse(filter)?;
-        let mut core = self.shared.core.borrow_mut();
-        core.tidy_locals();
-        core.subscribe_inbox(filter, qos, max).map(|(_, inbox)| inbox)
+        let (_, inbox) = self.shared.core.borrow_mut().subscribe_inbox(filter, qos, max)?;
+        self.ring();
+        Ok(inbox)
     }
 
     /// Calls back with each message that a filter matches, for as long as the broker lives; what is retained comes first, with the
-    /// next event.
+    /// next turn of the loop.
     ///
     /// The callback runs after the broker has dealt with what has come, so it may use the broker.
     pub fn on_message(
@@ -207,7 +220,9 @@ impl Broker {
         f: impl FnMut(&Received) + 'static,
     ) -> std::result::Result<(), TopicError> {
         Filter::parse(filter)?;
-        self.shared.core.borrow_mut().subscribe_callback(filter, qos, Rc::new(RefCell::new(f))).map(drop)
+        self.shared.core.borrow_mut().subscribe_callback(filter, qos, Rc::new(RefCell::new(f)))?;
+        self.ring();
+        Ok(())
     }
 
     /// Answers a question to which access control said [`Answer::Later`]. False: its client has gone.
@@ -229,6 +244,15 @@ impl Broker {
     pub fn kick<S>(&self, net: &mut Net<'_, S>, client: &str, reason: ReasonCode) -> bool {
         let now = net.core.now;
         let is_there = self.shared.core.borrow_mut().kick(client, reason, now, net);
+        self.settle(net);
+        is_there
+    }
+
+    /// Ends a client's session, and its connection if it has one, with this reason: its subscriptions and what waits for it go, and its
+    /// will is published, if it has one that is still to come. False: it has no session.
+    pub fn end_session<S>(&self, net: &mut Net<'_, S>, client: &str, reason: ReasonCode) -> bool {
+        let now = net.core.now;
+        let is_there = self.shared.core.borrow_mut().end_client(client, reason, now, net);
         self.settle(net);
         is_there
     }
@@ -283,6 +307,18 @@ impl Broker {
     /// The counters.
     pub fn stats(&self) -> Stats {
         self.shared.core.borrow().stats()
+    }
+
+    /// Has the loop look here in its next turn, if there is something to do.
+    fn ring(&self) {
+        let is_due = {
+            let core = self.shared.core.borrow();
+            core.next_due() < self.shared.armed.get() || !core.locals.calls.is_empty()
+        };
+        if is_due && let Some((waker, listener)) = &*self.shared.bell.borrow() {
+            // Without a listener any more it is done with the next event.
+            let _ = waker.wakeup(*listener, b"");
+        }
     }
 
     /// What is left to be done once the broker is no longer borrowed: callbacks, events, the timer.

@@ -1,5 +1,6 @@
 //! What the broker knows of a client, connected or not.
 
+use std::collections::VecDeque;
 use std::num::NonZeroU16;
 use std::rc::Rc;
 
@@ -8,8 +9,10 @@ use crate::proto::mqtt::{QoS, Subscription, SubscriptionId, Version};
 use crate::time::Moment;
 
 use super::events::Drops;
+use super::filters::Filters;
 use super::message::Message;
 use super::queue::Outbound;
+use super::store::Ticket;
 
 /// One client's session. An idle one owns its identifier and nothing else: what is rare is in boxes.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ pub(super) struct Session {
     pub(super) inflight_max: u16,
     /// Aliases that it takes.
     pub(super) alias_max: u16,
-    pub(super) subscriptions: Vec<Box<str>>,
+    pub(super) subscriptions: Filters,
     pub(super) outbound: Option<Box<Outbound>>,
     pub(super) inbound: Option<Box<Inbound>>,
     pub(super) will: Option<Box<Will>>,
@@ -44,8 +47,8 @@ pub(super) struct Flags(u8);
 impl Flags {
     /// More waits in the connection's output than it should: QoS 0 is dropped, the rest is queued.
     pub(super) const HIGH: Self = Self(1);
-    /// The client wants no reason strings.
-    pub(super) const TERSE: Self = Self(2);
+    /// Its walk through the retained messages waits for its turn.
+    pub(super) const WALKS: Self = Self(2);
 
     pub(super) fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0
@@ -65,6 +68,8 @@ pub(super) struct Inbound {
     pub(super) aliases: Vec<Option<Box<str>>>,
     /// Acknowledgements of QoS 1 that wait for the store.
     pub(super) waiting: u16,
+    /// What the latest of its acknowledgements waits for, or has waited for.
+    pub(super) unsafe_until: Option<Ticket>,
 }
 
 /// What few clients have.
@@ -73,8 +78,8 @@ pub(super) struct Rare {
     pub(super) drops: Drops,
     /// Topics that the client knows by an alias, which is their place, from 1. Ends with the connection.
     pub(super) aliases: Vec<Box<str>>,
-    /// Subscriptions that are still being sent their retained messages. Ends with the connection.
-    pub(super) replays: Vec<Replay>,
+    /// Subscriptions that are still being sent their retained messages.
+    pub(super) replays: VecDeque<Replay>,
 }
 
 /// How far the retained messages for a subscription have been sent.
@@ -157,7 +162,7 @@ impl Session {
             flags: Flags::default(),
             inflight_max: 0,
             alias_max: 0,
-            subscriptions: Vec::new(),
+            subscriptions: Filters::default(),
             outbound: None,
             inbound: None,
             will: None,
@@ -200,7 +205,7 @@ impl Session {
     /// Forgets what belongs to the connection.
     pub(super) fn detach(&mut self) {
         self.conn = None;
-        self.flags = Flags::default();
+        self.flags.put(Flags::HIGH, false);
         if let Some(inbound) = &mut self.inbound {
             inbound.aliases = Vec::new();
             inbound.waiting = 0;
@@ -210,7 +215,9 @@ impl Session {
         }
         if let Some(rare) = &mut self.rare {
             rare.aliases = Vec::new();
-            rare.replays = Vec::new();
+            // Nothing of QoS 0 waits for a client that is away.
+            rare.replays.retain(|replay| replay.wanted.qos() != QoS::AtMostOnce);
+            rare.replays.shrink_to_fit();
         }
         if self.outbound.as_ref().is_some_and(|outbound| outbound.is_empty()) {
             self.outbound = None;

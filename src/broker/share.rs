@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 
+use crate::id::{Key, Table};
 use crate::proto::mqtt::{TopicError, Trie};
 
 use super::session::Wanted;
 
 /// The groups that share a filter.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Shares {
     /// Which groups' filters match a topic.
-    filters: Trie<u32, ()>,
+    filters: Trie<Key, ()>,
     /// By `group/filter`, as it stands after `$share/`.
-    names: HashMap<Box<str>, u32>,
-    groups: Vec<Group>,
-    free: Vec<u32>,
+    names: HashMap<Box<str>, Key>,
+    /// A message that waits knows its group by a key: no later group is taken for it.
+    groups: Table<Group>,
     members: usize,
 }
 
@@ -23,6 +24,12 @@ struct Group {
     members: Vec<(u32, Wanted)>,
     /// Whose turn it is.
     next: usize,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self { filters: Trie::new(), names: HashMap::new(), groups: Table::new(), members: 0 }
+    }
 }
 
 impl Shares {
@@ -41,16 +48,16 @@ impl Shares {
         let at = match self.names.get(name.as_str()) {
             Some(&at) => at,
             None => {
-                let at = self.free.last().copied().unwrap_or(self.groups.len() as u32);
-                self.filters.insert(levels, at, ())?;
-                if self.free.pop().is_none() {
-                    self.groups.push(Group::default());
+                let at = self.groups.insert(Group::default());
+                if let Err(e) = self.filters.insert(levels, at, ()) {
+                    self.groups.remove(at);
+                    return Err(e);
                 }
                 self.names.insert(name.into(), at);
                 at
             }
         };
-        let Some(group) = self.groups.get_mut(at as usize) else { return Ok(false) };
+        let Some(group) = self.groups.get_mut(at) else { return Ok(false) };
         if let Some(member) = group.members.iter_mut().find(|(member, _)| *member == who) {
             member.1 = wanted;
             return Ok(false);
@@ -63,7 +70,7 @@ impl Shares {
     /// What a member wants.
     pub(super) fn wanted(&self, group: &str, levels: &str, who: u32) -> Option<Wanted> {
         let at = *self.names.get(format!("{group}/{levels}").as_str())?;
-        let members = &self.groups.get(at as usize)?.members;
+        let members = &self.groups.get(at)?.members;
         members.iter().find(|(member, _)| *member == who).map(|(_, wanted)| *wanted)
     }
 
@@ -71,7 +78,7 @@ impl Shares {
     pub(super) fn remove(&mut self, group: &str, levels: &str, who: u32) -> bool {
         let name = format!("{group}/{levels}");
         let Some(&at) = self.names.get(name.as_str()) else { return false };
-        let Some(group) = self.groups.get_mut(at as usize) else { return false };
+        let Some(group) = self.groups.get_mut(at) else { return false };
         let Some(place) = group.members.iter().position(|(member, _)| *member == who) else { return false };
         group.members.remove(place);
         if group.next > place {
@@ -79,24 +86,23 @@ impl Shares {
         }
         self.members -= 1;
         if group.members.is_empty() {
-            *group = Group::default();
+            self.groups.remove(at);
             self.filters.remove(levels, &at);
             self.names.remove(name.as_str());
-            self.free.push(at);
         }
         true
     }
 
     /// The groups whose filter matches the topic.
-    pub(super) fn matching(&self, topic: &str, mut found: impl FnMut(u32)) {
+    pub(super) fn matching(&self, topic: &str, mut found: impl FnMut(Key)) {
         self.filters.matches(topic, |&group, ()| found(group));
     }
 
     /// The next member in turn that is fittest; `None`: nobody is fit at all, which is 0.
     ///
     /// Costs the number of members only while none is as fit as can be ([`FITTEST`]).
-    pub(super) fn choose(&mut self, group: u32, mut fitness: impl FnMut(u32, &Wanted) -> u8) -> Option<(u32, Wanted)> {
-        let group = self.groups.get_mut(group as usize)?;
+    pub(super) fn choose(&mut self, group: Key, mut fitness: impl FnMut(u32, &Wanted) -> u8) -> Option<(u32, Wanted)> {
+        let group = self.groups.get_mut(group)?;
         let len = group.members.len();
         let mut best = (0, 0);
         for step in 0..len {
@@ -120,18 +126,18 @@ impl Shares {
 
     /// Whether this is a member already.
     pub(super) fn has(&self, group: &str, levels: &str, who: u32) -> bool {
-        let group = self.find(group, levels).and_then(|at| self.groups.get(at as usize));
+        let group = self.find(group, levels).and_then(|at| self.groups.get(at));
         group.is_some_and(|group| group.members.iter().any(|(member, _)| *member == who))
     }
 
     /// The group that shares this filter.
-    fn find(&self, group: &str, levels: &str) -> Option<u32> {
+    fn find(&self, group: &str, levels: &str) -> Option<Key> {
         self.names.get(format!("{group}/{levels}").as_str()).copied()
     }
 }
 
 /// A member that a message can be sent to at once.
-pub(super) const FITTEST: u8 = 3;
+pub(super) const FITTEST: u8 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -152,9 +158,12 @@ mod tests {
         assert_eq!(groups.len(), 2);
         let group = shares.find("g", "a/+").unwrap();
         let mut turn = |fitness: fn(u32) -> u8| shares.choose(group, |who, _| fitness(who)).map(|(who, _)| who);
-        assert_eq!([turn(|_| 3), turn(|_| 3), turn(|_| 3), turn(|_| 3)], [Some(0), Some(1), Some(2), Some(0)]);
+        assert_eq!(
+            [turn(|_| FITTEST), turn(|_| FITTEST), turn(|_| FITTEST), turn(|_| FITTEST)],
+            [Some(0), Some(1), Some(2), Some(0)]
+        );
         // MQTT-4.8.2: those who are offline are passed over while another one is there.
-        assert_eq!([turn(|who| u8::from(who != 1)), turn(|who| 3 * u8::from(who == 2))], [Some(2), Some(2)]);
+        assert_eq!([turn(|who| u8::from(who != 1)), turn(|who| FITTEST * u8::from(who == 2))], [Some(2), Some(2)]);
         assert_eq!(turn(|_| 0), None);
         assert!((0..3).all(|who| shares.remove("g", "a/+", who)) && shares.remove("h", "a/+", 9));
         assert!(shares.is_empty() && shares.filters.is_empty() && shares.names.is_empty());

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::id::ConnId;
-use crate::proto::mqtt::{Disconnect, QoS, ReasonCode};
+use crate::proto::mqtt::{Disconnect, ReasonCode};
 use crate::time::{Moment, Owner};
 
 use super::core::{Core, Flow, Sink, load};
@@ -24,7 +24,7 @@ impl Core {
         sink: &mut dyn Sink,
     ) -> Flow {
         let Some((who, _)) = self.session_of(conn) else { return Flow::Next };
-        let max = self.bounds.session_expiry_max;
+        let max = self.bounds.session_expiry_secs();
         if let Some(asked_for) = disconnect.properties.session_expiry_interval()
             && let Some(session) = self.sessions.get_mut(who)
         {
@@ -65,16 +65,18 @@ impl Core {
     /// Does what is due for a session without a connection, and sets its next deadline.
     pub(super) fn session_due(&mut self, at: u32, now: Moment, sink: &mut dyn Sink) {
         let Some(session) = self.sessions.get_mut(at).filter(|session| session.conn.is_none()) else { return };
-        if session.ends <= now {
-            if session.expiry > 0 {
-                self.stats.expired_sessions += 1;
-            }
-            return self.end_session(at, now, sink);
-        }
-        if session.will.as_ref().is_some_and(|will| will.due <= now)
+        let ends = session.ends;
+        // What was due first happens first, however late the loop is: a session that lasts longer than its will's delay is there for it.
+        if session.will.as_ref().is_some_and(|will| will.due <= now && will.due < ends)
             && let Some(will) = session.will.take()
         {
             self.publish_will(at, &will, now, sink);
+        }
+        if ends <= now {
+            if self.sessions.get(at).is_some_and(|session| session.expiry > 0) {
+                self.stats.expired_sessions += 1;
+            }
+            return self.end_session(at, now, sink);
         }
         match self.sessions.get(at).map_or(Moment::NEVER, Session::due) {
             Moment::NEVER => self.deadlines.cancel(Owner::Timer(at as usize)),
@@ -94,7 +96,8 @@ impl Core {
         self.deadlines.cancel(Owner::Timer(at as usize));
         let Some(session) = self.sessions.get_mut(at) else { return };
         let (will, filters) = (session.will.take(), std::mem::take(&mut session.subscriptions));
-        for filter in &filters {
+        self.walks.forget(at, session);
+        for filter in filters.iter() {
             self.remove_subscription(at, filter);
         }
         // MQTT-3.1.2-8: the will does not outlive the session.
@@ -112,11 +115,16 @@ impl Core {
         for (stage, item) in session.outbound.map(|outbound| outbound.into_items()).into_iter().flatten() {
             // Section 4.8.2: another member gets what this one has not acknowledged, at QoS 2 only what it was never sent
             // (MQTT-4.8.2-5).
-            match item.share {
-                Some(group) if stage.is_none() || item.qos == QoS::AtLeastOnce && stage == Some(Stage::Ack) => {
-                    self.share_again(group, item, now, sink);
+            let is_free = stage.is_none() || stage == Some(Stage::Ack);
+            match item.and_then(|item| item.share.filter(|_| is_free).map(|group| (group, item))) {
+                Some((group, item)) => {
+                    if !self.share_again(group, item, now, sink) {
+                        self.stats.dropped.add(DropReason::SessionEnded, 1);
+                    }
                 }
-                _ => self.stats.dropped.add(DropReason::SessionEnded, 1),
+                // PUBREC has said that the receiver has it.
+                None if stage == Some(Stage::Comp) => self.stats.delivered += 1,
+                None => self.stats.dropped.add(DropReason::SessionEnded, 1),
             }
         }
     }

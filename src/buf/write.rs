@@ -94,6 +94,14 @@ impl WriteBuf {
         self.tail.extend_from_slice(bytes);
     }
 
+    /// Both, one after the other.
+    #[cfg(feature = "broker")]
+    pub(crate) fn push_parts(&mut self, head: &[u8], rest: &[u8]) {
+        self.tail.reserve(head.len() + rest.len());
+        self.tail.extend_from_slice(head);
+        self.tail.extend_from_slice(rest);
+    }
+
     pub(crate) fn push_shared(&mut self, bytes: Bytes) {
         if bytes.len() <= COPY_MAX {
             self.push(&bytes);

@@ -16,6 +16,7 @@ use super::name::Hidden;
 /// let options = Options::new().prefix("/static").index(["index.html", "index.htm"]).header("Cache-Control", "max-age=60");
 /// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct Options {
     pub(super) prefix: String,
     pub(super) index: Vec<String>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::event::Event;
 use crate::id::{ConnId, Key};
-use crate::net::{AcceptError, Address, Stream};
+use crate::net::{AcceptError, Address, Remote, Stream};
 use crate::reactor::Watch;
 use crate::trace::trace_event;
 
@@ -82,19 +82,21 @@ impl<S> Core<S> {
             },
         };
         let mut conn = Conn::new(Io::Stream(stream), proto, handler, limits, self.now);
-        conn.flags.set(Flags::ESTABLISHED | Flags::WRITABLE);
+        // Both are tried before anything watches them.
+        conn.flags.set(Flags::ESTABLISHED | Flags::UNWATCHED | Flags::READABLE | Flags::WRITABLE);
         conn.listener = Some(ConnId(listener));
         conn.remote = match peer {
-            Address::Inet(addr) => Some(addr),
-            Address::Unix(_) => None,
+            Address::Inet(addr) => addr.into(),
+            Address::Unix(_) => Remote::None,
         };
         let key = self.insert(conn);
-        if let Err(e) = self.register(key, Watch::Read) {
-            trace_event!(warn, "cannot watch an accepted connection: {e}");
-            return self.discard(key);
-        }
         self.stats.accepted += 1;
         dispatch::call(state, self, key, Event::Accepted { listener: ConnId(listener) });
-        self.settle(key);
+        // Most clients have spoken by now. One that wanted a single answer, and is about to be done with, is never watched:
+        // that saves two system calls of its seven.
+        self.serve_stream(state, key);
+        if self.conns.get(key).is_some_and(|conn| !conn.flags.has(Flags::CLOSING | Flags::DRAINING)) {
+            self.watch_stream(key, Watch::Read);
+        }
     }
 }

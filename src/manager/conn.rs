@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use crate::buf::{ReadBuf, WriteBuf};
-use crate::event::CloseReason;
 #[cfg(feature = "http")]
 use crate::event::Deadline;
-use crate::id::ConnId;
-use crate::net::{Address, Listener, Stream, Udp};
-use crate::options::{Limits, ListenOptions};
+use crate::event::{CloseReason, Sent};
+use crate::id::{ConnId, Key};
+use crate::net::{Address, Listener, Remote, Stream, Udp};
+use crate::options::{Limits, ListenOptions, UrlText};
 use crate::time::Moment;
 
 use super::connect::Connecting;
@@ -20,6 +20,7 @@ use super::http::{ClientConn, HttpConn};
 use super::mqtt_client::MqttConn;
 #[cfg(feature = "sntp")]
 use super::sntp::SntpConn;
+use super::stats::Stats;
 use super::udp::Outgoing;
 
 pub(crate) struct Conn {
@@ -36,7 +37,7 @@ pub(crate) struct Conn {
     pub(crate) output: Option<Box<WriteBuf>>,
     pub(crate) limits: Rc<Limits>,
     pub(crate) reason: Option<Box<CloseReason>>,
-    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) remote: Remote,
     pub(crate) listener: Option<ConnId>,
     pub(crate) opened_at: Moment,
     pub(crate) bytes_in: u64,
@@ -69,13 +70,15 @@ pub(crate) struct Listening {
 pub(crate) enum Maker {
     /// They share their listener's.
     Shared,
-    /// Each gets its own: the factory is stored with the handlers.
+    /// Each gets its own from this one of the stored factories.
     Factory(HandlerRef),
 }
 
 pub(crate) struct Datagrams {
     pub(crate) socket: Udp,
     pub(crate) outgoing: Outgoing,
+    /// What it was bound to by `listen`. None: it was connected.
+    pub(crate) url: Option<UrlText>,
 }
 
 /// The protocol of a scheme, before there is a connection to speak it.
@@ -185,7 +188,7 @@ impl Flags {
     pub(crate) const WRITABLE: Self = Self(1 << 2);
     /// The reactor has told that the peer sends no more, or of an urgent byte: short reads no longer mean "drained".
     pub(crate) const READ_CLOSED: Self = Self(1 << 3);
-    /// A read returned the end of the stream.
+    /// Nothing more comes: a read returned the end of the stream, or the peer's protocol has said so.
     pub(crate) const EOF: Self = Self(1 << 4);
     /// Output readiness is watched as well.
     pub(crate) const WATCH_BOTH: Self = Self(1 << 5);
@@ -215,6 +218,8 @@ impl Flags {
     pub(crate) const TAKEN_OVER: Self = Self(1 << 18);
     /// `Drained` is still to be told. What came meanwhile waits: a handler that was told `High` gets no input before it.
     pub(crate) const DRAINED: Self = Self(1 << 19);
+    /// The reactor does not know of it yet.
+    pub(crate) const UNWATCHED: Self = Self(1 << 20);
     /// We connected to the peer, not the peer to us.
     pub(crate) const OUTBOUND: Self = Self(1 << 14);
 
@@ -252,9 +257,20 @@ impl std::ops::BitOr for Flags {
     }
 }
 
+impl Io {
+    /// The URL that it was bound to by `listen`.
+    pub(crate) fn listens_on(&self) -> Option<&str> {
+        match self {
+            Io::Listener(listening) => Some(listening.options.url.as_str()),
+            Io::Udp(datagrams) => datagrams.url.as_ref().map(UrlText::as_str),
+            Io::Stream(_) | Io::Connecting(_) | Io::None => None,
+        }
+    }
+}
+
 impl Datagrams {
     pub(crate) fn new(socket: Udp) -> Self {
-        Self { socket, outgoing: Outgoing::default() }
+        Self { socket, outgoing: Outgoing::default(), url: None }
     }
 }
 
@@ -272,7 +288,7 @@ impl Conn {
             output: None,
             limits,
             reason: None,
-            remote: None,
+            remote: Remote::None,
             listener: None,
             opened_at: now,
             bytes_in: 0,
@@ -336,6 +352,19 @@ impl Conn {
         }
     }
 
+    /// Output was appended: has it flushed at the end of this turn, and says how full it is now.
+    #[inline]
+    pub(crate) fn appended(&mut self, key: Key, dirty: &mut Vec<Key>, stats: &mut Stats) -> Sent {
+        let len = self.output.as_ref().map_or(0, |output| output.len());
+        if self.flags.raise(Flags::DIRTY) {
+            dirty.push(key);
+        }
+        if len > self.limits.write_high && self.flags.raise(Flags::HIGH) {
+            stats.high_waters += 1;
+        }
+        if self.flags.has(Flags::HIGH) { Sent::High } else { Sent::Queued }
+    }
+
     pub(crate) fn local_addr(&self) -> Option<Address> {
         match &self.io {
             Io::Stream(stream) => stream.local_addr().ok(),
@@ -368,8 +397,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_idle_connection_takes_at_most_two_hundred_bytes_of_the_table() {
+    fn an_idle_connection_takes_at_most_160_bytes_of_the_table() {
         let size = std::mem::size_of::<Conn>();
-        assert!(size <= 200, "a connection takes {size} bytes");
+        assert!(size <= 160, "a connection takes {size} bytes");
     }
 }

@@ -119,6 +119,7 @@ impl<S> Core<S> {
     ) -> Result<ConnId> {
         self.check_room(options.url.as_str())?;
         url.connect_target()?;
+        self.reach_out();
         let limits = options.limits.map_or_else(|| Rc::clone(&self.limits), |limits| Rc::new(limits.in_order()));
         let now = self.clock.now();
         let deadline = now.after(options.timeout.unwrap_or(limits.connect_timeout));
@@ -200,7 +201,12 @@ impl<S> Core<S> {
         let port = connecting.url.port();
         let addrs = result.map(|addrs| {
             // The resolver of the loop knows no ports.
-            let with_port = |addr: SocketAddr| if addr.port() == 0 { SocketAddr::new(addr.ip(), port) } else { addr };
+            let with_port = |mut addr: SocketAddr| {
+                if addr.port() == 0 {
+                    addr.set_port(port);
+                }
+                addr
+            };
             addrs.into_iter().map(with_port).collect::<Vec<_>>()
         });
         match (addrs, &mut connecting.stage) {
@@ -340,7 +346,7 @@ impl<S> Core<S> {
     /// The stream stands: gives it to its connection.
     fn established(&mut self, state: &mut S, key: Key, stream: Stream, addr: Option<SocketAddr>, won: Option<Key>) {
         let Some(conn) = self.conns.get_mut(key).filter(|conn| !conn.flags.has(Flags::CLOSING)) else { return };
-        conn.remote = addr;
+        conn.remote = addr.into();
         conn.flags.set(Flags::ESTABLISHED | Flags::WRITABLE | Flags::READABLE);
         if let Io::Connecting(connecting) = std::mem::replace(&mut conn.io, Io::Stream(stream)) {
             self.abandon(*connecting);
@@ -398,6 +404,10 @@ impl<S> Core<S> {
 
     fn udp_connected(&mut self, state: &mut S, key: Key, socket: Udp, addr: SocketAddr) -> io::Result<()> {
         let Some(conn) = self.conns.get_mut(key) else { return Ok(()) };
+        #[cfg(feature = "sntp")]
+        if matches!(conn.proto, Proto::Sntp(_)) {
+            socket.note_arrivals();
+        }
         let mut datagrams = Datagrams::new(socket);
         let before = std::mem::replace(&mut conn.io, Io::None);
         if let Io::Connecting(mut connecting) = before {
@@ -406,7 +416,7 @@ impl<S> Core<S> {
         }
         let Some(conn) = self.conns.get_mut(key) else { return Ok(()) };
         conn.io = Io::Udp(Box::new(datagrams));
-        conn.remote = Some(addr);
+        conn.remote = addr.into();
         conn.flags.set(Flags::ESTABLISHED | Flags::WRITABLE);
         let drains = conn.flags.has(Flags::DRAINING);
         self.register(key, Watch::Read)?;

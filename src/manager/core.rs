@@ -1,6 +1,7 @@
 //! Everything that a manager owns, except the user's state and the handler that runs.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -19,9 +20,10 @@ use crate::time::{Clock, Deadlines, Moment, Owner};
 use super::conn::{Conn, Due, Flags, Io, Maker};
 use super::connect::Attempt;
 use super::dispatch::{self, HandlerPanic};
-use super::handlers::{HandlerRef, Handlers, Stored};
+use super::handlers::{BoxFactory, BoxHandler, HandlerRef, Released, Slots};
 use super::names::Names;
 use super::net::Net;
+use super::outbound::Outbound;
 use super::stats::Stats;
 use super::timers::{BoxTick, TimerEntry};
 use super::watch::Watched;
@@ -32,12 +34,13 @@ pub(crate) type PanicHook<S> = Box<dyn FnMut(&mut S, &HandlerPanic<'_>)>;
 pub(crate) struct Core<S> {
     pub(crate) conns: Table<Conn>,
     pub(crate) attempts: Table<Attempt>,
-    pub(crate) handlers: Handlers<S>,
+    pub(crate) handlers: Slots<BoxHandler<S>>,
+    pub(crate) factories: Slots<BoxFactory<S>>,
     pub(crate) default_handler: HandlerRef,
     pub(crate) timers: Table<TimerEntry<S>>,
     /// Callbacks and handlers that nobody uses any more, to be dropped where a panic is caught.
     pub(crate) dropped_ticks: Vec<BoxTick<S>>,
-    pub(crate) released: Vec<Stored<S>>,
+    pub(crate) released: Vec<Released<S>>,
     pub(crate) deadlines: Deadlines,
     pub(crate) on_turn: Option<TurnHook<S>>,
     pub(crate) on_panic: Option<PanicHook<S>>,
@@ -53,6 +56,7 @@ pub(crate) struct Core<S> {
     pub(crate) inbox: Inbox,
     pub(crate) mail: VecDeque<Command>,
     pub(crate) names: Names<S>,
+    pub(crate) outbound: Option<Outbound<S>>,
     #[cfg(feature = "signals")]
     pub(crate) signals: Option<super::signals::Signals>,
     pub(crate) clock: Clock,
@@ -98,6 +102,16 @@ pub(crate) enum Notice {
     /// There are ends of an MQTT client to be told.
     #[cfg(feature = "mqtt")]
     MqttEnds,
+}
+
+impl<S> fmt::Debug for Core<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("connections", &self.conns.len())
+            .field("timers", &self.timers.len())
+            .field("stop", &self.stop)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How far the end has come.
@@ -161,6 +175,12 @@ impl<S> Core<S> {
         self.queue(key, |output| output.push(bytes))
     }
 
+    #[cfg(feature = "broker")]
+    #[inline]
+    pub(crate) fn send_parts(&mut self, key: Key, head: &[u8], rest: &[u8]) -> Sent {
+        self.queue(key, |output| output.push_parts(head, rest))
+    }
+
     pub(crate) fn send_shared(&mut self, key: Key, bytes: Bytes) -> Sent {
         self.queue(key, |output| output.push_shared(bytes))
     }
@@ -195,19 +215,18 @@ impl<S> Core<S> {
         let output = conn.output.get_or_insert_with(|| pool.take_write());
         // Looked at before the write: one message larger than the cap is no slow consumer.
         if capped && output.len() >= conn.limits.write_max {
-            self.stats.slow_consumers += 1;
-            self.close(key, CloseReason::SlowConsumer);
-            return Sent::Gone;
+            return self.is_slow(key);
         }
         write(output);
-        let high = output.len() > conn.limits.write_high;
-        if conn.flags.raise(Flags::DIRTY) {
-            self.dirty.push(key);
-        }
-        if high && conn.flags.raise(Flags::HIGH) {
-            self.stats.high_waters += 1;
-        }
-        if conn.flags.has(Flags::HIGH) { Sent::High } else { Sent::Queued }
+        conn.appended(key, &mut self.dirty, &mut self.stats)
+    }
+
+    /// The peer does not read what it asked for.
+    #[cold]
+    pub(crate) fn is_slow(&mut self, key: Key) -> Sent {
+        self.stats.slow_consumers += 1;
+        self.close(key, CloseReason::SlowConsumer);
+        Sent::Gone
     }
 
     /// Marks a connection to be closed at the end of the turn. The first reason counts.
@@ -244,7 +263,11 @@ impl<S> Core<S> {
                         dispatch::call(state, self, key, Event::Opened);
                     }
                 }
-                Notice::Start => self.start_connecting(state, key),
+                Notice::Start => {
+                    if let Some(Outbound { start, .. }) = self.outbound {
+                        start(self, state, key);
+                    }
+                }
                 #[cfg(feature = "mqtt")]
                 Notice::MqttEnds => self.tell_ends(state, key),
                 Notice::Drained => {
@@ -297,17 +320,21 @@ impl<S> Core<S> {
                 Io::Connecting(_) | Io::None => {}
             }
         }
+        if let (Some(watch), Some(_)) = (&self.watch, io.listens_on()) {
+            watch.listens_no_more(key);
+        }
         match io {
             Io::Stream(_) | Io::Udp(_) | Io::None => {}
             Io::Listener(listening) => {
-                if let Some(watch) = &self.watch {
-                    watch.listens_no_more(key);
-                }
                 if let Maker::Factory(factory) = listening.handlers {
-                    self.release_handler(factory);
+                    self.release_factory(factory);
                 }
             }
-            Io::Connecting(connecting) => self.abandon(*connecting),
+            Io::Connecting(connecting) => {
+                if let Some(Outbound { abandon, .. }) = self.outbound {
+                    abandon(self, *connecting);
+                }
+            }
         }
         self.deadlines.cancel(Owner::Conn(key.index()));
         if let Some(conn) = self.conns.get_mut(key) {

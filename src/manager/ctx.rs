@@ -1,5 +1,6 @@
 //! What a handler is lent while it runs.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,7 @@ use super::net::Net;
 ///     }
 /// }
 /// ```
+#[non_exhaustive]
 pub struct Ctx<'a, S> {
     /// The state that the manager was made with.
     pub state: &'a mut S,
@@ -46,6 +48,12 @@ pub struct Ctx<'a, S> {
     pub conn: ConnId,
     /// The time of this turn.
     pub now: Instant,
+}
+
+impl<S> fmt::Debug for Ctx<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ctx").field("conn", &self.conn).field("now", &self.now).finish_non_exhaustive()
+    }
 }
 
 impl<S> Ctx<'_, S> {
@@ -140,6 +148,7 @@ impl<S> Ctx<'_, S> {
 }
 
 /// Lent to a timer's callback.
+#[non_exhaustive]
 pub struct TimerCtx<'a, S> {
     /// The state that the manager was made with.
     pub state: &'a mut S,
@@ -149,4 +158,10 @@ pub struct TimerCtx<'a, S> {
     pub timer: TimerId,
     /// The time of this turn.
     pub now: Instant,
+}
+
+impl<S> fmt::Debug for TimerCtx<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimerCtx").field("timer", &self.timer).field("now", &self.now).finish_non_exhaustive()
+    }
 }

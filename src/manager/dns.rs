@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::id::{Key, Table};
 use crate::net::{Stream, Udp, interface_number};
 use crate::options::ConnectOptions;
 use crate::proto::dns::stub::{Output, Stub, Want, Ways};
-use crate::proto::dns::{Conf, Data, Hosts, LookupError, Name, Over, Type};
+use crate::proto::dns::{Conf, Data, Hosts, LookupError, Name, Over, Type, here};
 use crate::reactor::{Token, Watch};
 use crate::time::Moment;
 
 use super::core::Core;
-use super::names::{NotAsked, Wanted};
+use super::names::NotAsked;
 use super::resolver::{DnsOptions, Resolver};
 
 pub(crate) struct Dns {
@@ -55,7 +55,17 @@ enum Io {
 struct Watched {
     path: Option<PathBuf>,
     /// What told the last version from others; none before the first look.
-    stamp: Option<Option<(SystemTime, u64)>>,
+    stamp: Option<Option<Stamp>>,
+}
+
+/// What tells a version of a file from others: one that takes its place may be as long and as old.
+#[derive(PartialEq)]
+struct Stamp {
+    modified: SystemTime,
+    len: u64,
+    /// Device, inode, and when that was changed.
+    #[cfg(unix)]
+    inode: (u64, u64, i64, i64),
 }
 
 /// The files are looked at this often, at the most.
@@ -106,7 +116,7 @@ impl Dns {
             let mut conf = Conf::parse(&text, interface_number);
             let DnsOptions { servers, search, timeout, attempts, .. } = &self.options;
             if let Some(servers) = servers {
-                conf.servers.clone_from(servers);
+                conf.servers = servers.iter().copied().map(here).collect();
             }
             if let Some(search) = search {
                 conf.search = search.iter().filter_map(|domain| domain.parse::<Name>().ok()).collect();
@@ -137,21 +147,49 @@ impl Dns {
 impl Watched {
     /// The text, if it is another one than at the last look. A file that cannot be read is empty.
     fn changed(&mut self) -> Option<String> {
-        let stamp = self.path.as_ref().and_then(|path| {
-            let metadata = fs::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        });
-        if self.stamp == Some(stamp) {
+        let Some(path) = &self.path else {
+            return self.stamp.replace(None).is_none().then(String::new);
+        };
+        let stamp = Stamp::of(path);
+        if let (Some(before), Ok(now)) = (&self.stamp, &stamp)
+            && before.as_ref() == Some(now)
+        {
             return None;
         }
-        self.stamp = Some(stamp);
         let mut bytes = Vec::new();
-        if let Some(path) = &self.path
-            && let Err(e) = File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut bytes))
-        {
-            crate::trace::trace_event!(warn, "cannot read {}: {e}", path.display());
+        let read = stamp.and_then(|stamp| {
+            File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)?;
+            Ok(stamp)
+        });
+        match read {
+            Ok(stamp) => self.stamp = Some(Some(stamp)),
+            // It is told once, and looked for again.
+            Err(_) if matches!(self.stamp, Some(None)) => return None,
+            Err(e) => {
+                crate::trace::trace_event!(warn, "cannot read {}: {e}", path.display());
+                (self.stamp, bytes) = (Some(None), Vec::new());
+            }
         }
         Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        // Others may keep their reader waiting, and the loop with it.
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+        }
+        Ok(Self {
+            modified: metadata.modified()?,
+            len: metadata.len(),
+            #[cfg(unix)]
+            inode: {
+                use std::os::unix::fs::MetadataExt;
+                (metadata.dev(), metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
+            },
+        })
     }
 }
 
@@ -231,7 +269,7 @@ impl<S> super::names::Names<S> {
 }
 
 impl<S> Core<S> {
-    pub(super) fn ask_dns(&mut self, ticket: u64, host: &str, wanted: &Wanted<S>) -> Result<(), NotAsked> {
+    pub(super) fn ask_dns(&mut self, ticket: u64, host: &str, is_service: bool) -> Result<(), NotAsked> {
         let now = self.clock.now();
         let instant = self.clock.instant(now);
         let (chosen, is_simulated) = (&self.names.chosen, self.sockets.is_simulated());
@@ -243,10 +281,7 @@ impl<S> Core<S> {
             Box::new(Dns::new(options, is_simulated))
         });
         dns.refresh(now);
-        let want = match wanted {
-            Wanted::Conn(_) | Wanted::Addrs { .. } => Want::Addrs,
-            Wanted::Services { .. } => Want::Records(Type::SRV),
-        };
+        let want = if is_service { Want::Records(Type::SRV) } else { Want::Addrs };
         dns.stub.resolve(ticket, host, want, instant).map_err(NotAsked::Dns)
     }
 

@@ -13,7 +13,7 @@ impl<S, F: FnMut(&mut Ctx<'_, S>, Event<'_>)> Handler<S> for F {}
 pub(crate) type BoxHandler<S> = Box<dyn FnMut(&mut Ctx<'_, S>, Event<'_>)>;
 pub(crate) type BoxFactory<S> = Box<dyn FnMut() -> BoxHandler<S>>;
 
-/// Names a stored handler or factory.
+/// Names a stored handler, or a stored factory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct HandlerRef(u32);
 
@@ -22,38 +22,31 @@ impl HandlerRef {
     pub(crate) const NONE: Self = Self(u32::MAX);
 }
 
-/// Counted slots. A handler that runs has left its slot, and comes back to it.
-pub(crate) struct Handlers<S> {
-    slots: Vec<Slot<S>>,
+/// Counted slots, of handlers or of factories. What runs has left its slot, and comes back to it.
+pub(crate) struct Slots<F> {
+    slots: Vec<Slot<F>>,
     free: Vec<u32>,
 }
 
-struct Slot<S> {
+struct Slot<F> {
     /// None while it runs, and while the slot is free.
-    stored: Option<Stored<S>>,
+    stored: Option<F>,
     users: u32,
 }
 
-/// A handler or a factory; also one without users, to be dropped where a panic in its drop is caught.
-pub(crate) enum Stored<S> {
+/// What nobody uses any more, to be dropped where a panic in its drop is caught.
+#[expect(dead_code, reason = "it is only dropped")]
+pub(crate) enum Released<S> {
     Handler(BoxHandler<S>),
     Factory(BoxFactory<S>),
 }
 
-impl<S> Handlers<S> {
+impl<F> Slots<F> {
     pub(crate) const fn new() -> Self {
         Self { slots: Vec::new(), free: Vec::new() }
     }
 
-    pub(crate) fn add(&mut self, handler: BoxHandler<S>) -> HandlerRef {
-        self.store(Stored::Handler(handler))
-    }
-
-    pub(crate) fn add_factory(&mut self, factory: BoxFactory<S>) -> HandlerRef {
-        self.store(Stored::Factory(factory))
-    }
-
-    fn store(&mut self, stored: Stored<S>) -> HandlerRef {
+    pub(crate) fn add(&mut self, stored: F) -> HandlerRef {
         let slot = Slot { stored: Some(stored), users: 1 };
         match self.free.pop() {
             Some(index) => {
@@ -77,7 +70,7 @@ impl<S> Handlers<S> {
 
     /// One user less; the last one frees it. The caller drops what comes back: user code may run in that drop.
     #[must_use]
-    pub(crate) fn release(&mut self, handler: HandlerRef) -> Option<Stored<S>> {
+    pub(crate) fn release(&mut self, handler: HandlerRef) -> Option<F> {
         let slot = self.slots.get_mut(handler.0 as usize)?;
         slot.users = slot.users.saturating_sub(1);
         if slot.users > 0 {
@@ -91,24 +84,20 @@ impl<S> Handlers<S> {
 
     /// Takes a handler or a factory out to run it.
     #[inline(always)]
-    pub(crate) fn take(&mut self, handler: HandlerRef) -> Option<Stored<S>> {
+    pub(crate) fn take(&mut self, handler: HandlerRef) -> Option<F> {
         self.slots.get_mut(handler.0 as usize)?.stored.take()
     }
 
     /// Puts it back, unless its last user went away while it ran: then the caller drops it.
     #[inline(always)]
     #[must_use]
-    pub(crate) fn put_back(&mut self, handler: HandlerRef, stored: Stored<S>) -> Option<Stored<S>> {
-        match self.slots.get_mut(handler.0 as usize) {
-            Some(slot) if slot.users > 0 => {
-                // Only what is out comes back: there is nothing to drop here.
-                slot.stored.replace(stored)
-            }
-            Some(_) => {
-                self.free.push(handler.0);
-                Some(stored)
-            }
-            None => Some(stored),
+    pub(crate) fn put_back(&mut self, handler: HandlerRef, stored: F) -> Option<F> {
+        let Some(slot) = self.slots.get_mut(handler.0 as usize) else { return Some(stored) };
+        if slot.users > 0 {
+            // Only what is out comes back: there is nothing to drop here.
+            return slot.stored.replace(stored);
         }
+        self.free.push(handler.0);
+        Some(stored)
     }
 }

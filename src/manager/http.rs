@@ -100,24 +100,48 @@ enum Reply {
     Done,
 }
 
+/// The bits of a request.
 #[derive(Clone, Copy, Default)]
-struct Bits {
-    keep_alive: bool,
+struct Bits(u16);
+
+impl Bits {
+    const KEEP_ALIVE: Self = Self(1);
     /// The client asked for the connection to stay.
-    wants_more: bool,
-    head_request: bool,
+    const WANTS_MORE: Self = Self(1 << 1);
+    const HEAD_REQUEST: Self = Self(1 << 2);
     /// The handler runs below `serve_http`, which draws the consequences of a reply itself.
-    busy: bool,
+    const BUSY: Self = Self(1 << 3);
     /// The request has a body, of which not all is used.
-    body_pending: bool,
+    const BODY_PENDING: Self = Self(1 << 4);
     /// The client waits for 100 before it sends the body.
-    expects: bool,
+    const EXPECTS: Self = Self(1 << 5);
     /// `HttpHead` is being told: the body can be chosen.
-    choosing: bool,
+    const CHOOSING: Self = Self(1 << 6);
     /// An event stream: silence is no failure.
-    endless: bool,
+    const ENDLESS: Self = Self(1 << 7);
     /// Input was thrown away: more may be on its way, which would make a close a reset.
-    unread: bool,
+    const UNREAD: Self = Self(1 << 8);
+
+    fn has(self, bits: Self) -> bool {
+        self.0 & bits.0 != 0
+    }
+
+    fn set(&mut self, bits: Self) {
+        self.0 |= bits.0;
+    }
+
+    fn clear(&mut self, bits: Self) {
+        self.0 &= !bits.0;
+    }
+
+    fn put(&mut self, bits: Self, on: bool) {
+        self.0 = self.0 & !bits.0 | bits.when(on).0;
+    }
+
+    /// The bits, or none.
+    fn when(self, on: bool) -> Self {
+        Self(self.0 * u16::from(on))
+    }
 }
 
 /// A body that comes in pieces.
@@ -168,17 +192,30 @@ impl HttpConn {
 
     /// No part of a request is on its way, as far as we know.
     pub(crate) fn is_at_rest(&self) -> bool {
-        !self.bits.body_pending && !self.bits.unread
+        !self.bits.has(Bits::BODY_PENDING) && !self.bits.has(Bits::UNREAD)
     }
 
+    #[inline]
     fn begin(&mut self, head: &Head<'_>) {
         // Zero stands for "whichever".
         self.seq = self.seq.wrapping_add(1).max(1);
         self.reply = Reply::None;
         self.version = head.version();
-        let keep_alive = head.keep_alive();
-        let head_request = head.is_head();
-        self.bits = Bits { keep_alive, wants_more: keep_alive, head_request, busy: true, ..Bits::default() };
+        self.bits = Bits::BUSY;
+        self.bits.set(Bits::KEEP_ALIVE.when(head.keep_alive()));
+        self.bits.set(Bits::WANTS_MORE.when(head.keep_alive()));
+        self.bits.set(Bits::HEAD_REQUEST.when(head.is_head()));
+    }
+
+    /// The reply is complete: makes the connection fit for its next request. False where there is to be none.
+    #[inline(always)]
+    fn finish(&mut self) -> bool {
+        self.phase = Phase::Head;
+        self.reply = Reply::None;
+        self.body = None;
+        self.bits.clear(Bits::BUSY);
+        self.bits.clear(Bits::ENDLESS);
+        self.bits.has(Bits::KEEP_ALIVE)
     }
 
     fn is_replied(&self) -> bool {
@@ -187,7 +224,7 @@ impl HttpConn {
 
     /// A request has come and is not done with.
     fn is_in_request(&self) -> bool {
-        self.bits.busy || self.phase != Phase::Head
+        self.bits.has(Bits::BUSY) || self.phase != Phase::Head
     }
 
     /// There is a request, and its reply has not begun.
@@ -197,7 +234,7 @@ impl HttpConn {
 
     /// All of the body is used, and the handler has not been told that the request is whole.
     fn has_body_end(&self) -> bool {
-        self.phase == Phase::Body && !self.bits.body_pending
+        self.phase == Phase::Body && !self.bits.has(Bits::BODY_PENDING)
     }
 }
 
@@ -234,22 +271,24 @@ impl<S> Core<S> {
     fn serve_requests(&mut self, state: &mut S, key: Key, bytes: &[u8], space: &mut HeaderSpace) -> usize {
         let mut used = 0;
         let mut served = 0;
+        let Some(conn) = self.conns.get(key) else { return bytes.len() };
+        // All requests of one read have these.
+        let (limits, remote, most) = (head_limits(&conn.limits), conn.remote.addr(), conn.limits.turn_messages);
         loop {
             let Some(conn) = self.conns.get_mut(key) else { return bytes.len() };
             conn.flags.clear(Flags::BACKLOG);
             if !conn.takes_output() {
                 // The connection is on its way out: what else the peer sent is nothing to us.
-                if let Some(http) = conn.http() {
-                    http.bits.unread |= used < bytes.len();
+                if let Some(http) = conn.http().filter(|_| used < bytes.len()) {
+                    http.bits.set(Bits::UNREAD);
                 }
                 return bytes.len();
             }
             if used == bytes.len() && !conn.http().is_some_and(|http| http.has_body_end()) {
                 return used;
             }
-            let over = served >= conn.limits.turn_messages;
+            let over = served >= most;
             let may = conn.takes_input() && !over;
-            let limits = head_limits(&conn.limits);
             let Some(http) = conn.http() else { return bytes.len() };
             if !may || http.phase == Phase::Answer {
                 conn.flags.set(Flags::BACKLOG);
@@ -267,7 +306,8 @@ impl<S> Core<S> {
                 Ok(Some((head, len))) => {
                     used += len;
                     served += 1;
-                    used += self.take_request(state, key, &head, &bytes[used..]);
+                    let mut request = Request::new(head, &[], remote);
+                    used += self.take_request(state, key, &mut request, &bytes[used..]);
                 }
                 Err(e) => {
                     self.refuse(key, e.status(), &e);
@@ -279,46 +319,61 @@ impl<S> Core<S> {
 
     /// A head has come: tells of it, and of the whole request if the rest is there as well. Returns how much of the rest
     /// was used.
-    fn take_request(&mut self, state: &mut S, key: Key, head: &Head<'_>, rest: &[u8]) -> usize {
+    #[inline(always)]
+    fn take_request<'a>(&mut self, state: &mut S, key: Key, request: &mut Request<'a>, rest: &'a [u8]) -> usize {
         let Some(conn) = self.conns.get_mut(key) else { return 0 };
-        let remote = conn.remote;
         let body_max = conn.limits.body_max;
         // Each request has its own time for what it waits for.
         conn.due = Due::Nothing;
         let last = conn.limits.requests_max.is_some_and(|max| conn.http().is_some_and(|http| http.seq + 1 >= max));
         let Some(http) = conn.http() else { return 0 };
-        http.begin(head);
-        http.bits.keep_alive &= !last;
-        let len = match head.body_len() {
+        http.begin(request);
+        if last {
+            http.bits.clear(Bits::KEEP_ALIVE);
+        }
+        let len = match request.body_len() {
             BodyLen::None => Some(0),
             BodyLen::Length(len) => Some(len),
             BodyLen::Chunked | BodyLen::UntilClose => None,
         };
-        http.bits.body_pending = len.is_none_or(|len| len > rest.len() as u64);
-        if head.expect() == Expect::Unknown {
+        http.bits.put(Bits::BODY_PENDING, len.is_none_or(|len| len > rest.len() as u64));
+        if request.expect() == Expect::Unknown {
             // RFC 9110 §10.1.1
             self.refuse(key, 417, &"an expectation that is not known");
             return 0;
         }
-        if head.is_connect() {
+        if request.is_connect() {
             // RFC 9110 §9.3.6: what would follow a 2xx is a tunnel's, and there is none here.
             self.refuse(key, 501, &"there are no tunnels here");
             return 0;
         }
-        http.bits.choosing = true;
+        http.bits.set(Bits::CHOOSING);
         http.body = None;
         self.stats.http_requests += 1;
-        let mut request = Request::new(*head, &[], remote);
-        dispatch::call(state, self, key, Event::HttpHead(&request));
+        if len == Some(0) {
+            let mut whole = false;
+            let (first, second) = (|| Event::HttpHead(request), || Event::HttpRequest(request));
+            dispatch::call_both(state, self, key, first, second, |core| {
+                let asked = core.asks_at_once(key);
+                whole = asked.is_some();
+                asked
+            });
+            if whole {
+                self.conclude(key);
+                return 0;
+            }
+        } else {
+            dispatch::call(state, self, key, Event::HttpHead(request));
+        }
 
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else { return 0 };
         let is_paused = conn.flags.has(Flags::PAUSED);
         let Some(http) = conn.http() else { return 0 };
-        http.bits.choosing = false;
+        http.bits.clear(Bits::CHOOSING);
         // `Net::body` leaves the choice in a box only where it is not the default.
         let choice = http.body.take().map_or(Choice::Collect(body_max), |incoming| incoming.choice);
         if http.is_replied() {
-            if http.bits.body_pending {
+            if http.bits.has(Bits::BODY_PENDING) {
                 // Answered before the body came: nobody will read it.
                 self.end_http(key);
                 return 0;
@@ -326,31 +381,44 @@ impl<S> Core<S> {
             self.finish_reply(key);
             return len.unwrap_or(0) as usize;
         }
-        let decoder = match BodyDecoder::new(head.body_len(), choice.max()) {
+        let decoder = match BodyDecoder::new(request.body_len(), choice.max()) {
             Ok(decoder) => decoder,
             Err(e) => {
                 self.refuse(key, e.status(), &e);
                 return 0;
             }
         };
-        let is_plain = len == Some(0) || matches!(choice, Choice::Collect(_));
-        if is_plain && !is_paused && !http.bits.body_pending {
+        if matches!(choice, Choice::Collect(_)) && !is_paused && !http.bits.has(Bits::BODY_PENDING) {
             let len = len.unwrap_or(0) as usize;
             request.set_body(&rest[..len]);
-            self.complete(state, key, &request);
+            self.complete(state, key, request);
             return len;
         }
         let room = match (choice, len) {
             (Choice::Collect(max), Some(len)) => (len as usize).min(max).min(BODY_ROOM),
             _ => 0,
         };
-        let head_bytes = head.raw().to_vec();
+        let head_bytes = request.raw().to_vec();
         http.phase = Phase::Body;
-        http.bits.busy = false;
-        http.bits.body_pending = !decoder.is_done();
-        http.bits.expects = head.expect() == Expect::Continue;
+        http.bits.clear(Bits::BUSY);
+        http.bits.put(Bits::BODY_PENDING, !decoder.is_done());
+        http.bits.put(Bits::EXPECTS, request.expect() == Expect::Continue);
         http.body = Some(Box::new(Incoming { head: head_bytes, bytes: Vec::with_capacity(room), decoder, choice }));
         0
+    }
+
+    /// The head of a request without a body has been told: who is to be told of the request itself, if that is to be now.
+    fn asks_at_once(&mut self, key: Key) -> Option<HandlerRef> {
+        let conn = self.conns.get_mut(key).filter(|conn| conn.takes_output())?;
+        let (is_paused, handler) = (conn.flags.has(Flags::PAUSED), conn.handler);
+        let http = conn.http()?;
+        if is_paused || http.is_replied() {
+            return None;
+        }
+        http.bits.clear(Bits::CHOOSING);
+        http.body = None;
+        http.phase = Phase::Answer;
+        Some(handler)
     }
 
     /// More of a body has come. Returns how much of it was used.
@@ -367,7 +435,9 @@ impl<S> Core<S> {
             }
             let Some(http) = conn.http() else { return bytes.len() };
             // RFC 9110 §10.1.1: no 100 to a client that did not wait for it.
-            http.bits.expects &= bytes.is_empty();
+            if !bytes.is_empty() {
+                http.bits.clear(Bits::EXPECTS);
+            }
             let Some(incoming) = http.body.as_deref_mut() else { return bytes.len() };
             let piece = match incoming.decoder.next(&mut rest) {
                 Ok(piece) => piece,
@@ -376,7 +446,7 @@ impl<S> Core<S> {
                     return bytes.len();
                 }
             };
-            http.bits.body_pending = !incoming.decoder.is_done();
+            http.bits.put(Bits::BODY_PENDING, !incoming.decoder.is_done());
             match (piece, incoming.choice) {
                 (Piece::NeedMore, _) => return bytes.len() - rest.len(),
                 (Piece::End, _) => {
@@ -392,7 +462,7 @@ impl<S> Core<S> {
                         return bytes.len();
                     };
                     let Some(http) = conn.http() else { return bytes.len() };
-                    match (http.is_replied(), http.bits.body_pending) {
+                    match (http.is_replied(), http.bits.has(Bits::BODY_PENDING)) {
                         (false, _) => {}
                         // Nobody will read the rest.
                         (true, true) => {
@@ -411,17 +481,17 @@ impl<S> Core<S> {
 
     fn set_busy(&mut self, key: Key, busy: bool) {
         if let Some(http) = self.http_mut(key) {
-            http.bits.busy = busy;
+            http.bits.put(Bits::BUSY, busy);
         }
     }
 
     /// A body that came in pieces is whole.
     fn complete_body(&mut self, state: &mut S, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let remote = conn.remote;
+        let remote = conn.remote.addr();
         let Some(http) = conn.http() else { return };
         let Some(incoming) = http.body.take() else { return };
-        http.bits.busy = true;
+        http.bits.set(Bits::BUSY);
         let mut space = HeaderSpace::new();
         // It was parsed and accepted under the limits of its time; those do not shrink afterwards.
         let limits =
@@ -439,19 +509,34 @@ impl<S> Core<S> {
             http.phase = Phase::Answer;
             dispatch::call(state, self, key, Event::HttpRequest(request));
         }
+        self.conclude(key);
+    }
+
+    /// A whole request has been told: goes on, waits for the rest of its reply, or makes up for the lack of one.
+    #[inline(always)]
+    fn conclude(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else { return };
-        let handled = conn.handler != HandlerRef::NONE || self.default_handler != HandlerRef::NONE;
         let Some(http) = conn.http() else { return };
-        http.bits.busy = false;
+        http.bits.clear(Bits::BUSY);
         match http.reply {
-            Reply::Done => self.finish_reply(key),
-            Reply::Deferred | Reply::Chunked | Reply::UntilClose | Reply::Bodiless => http.phase = Phase::Answer,
-            Reply::None => {
-                self.stats.http_unanswered += 1;
-                let status = if handled { 500 } else { 404 };
-                self.reply(key, 0, &Response::text(status, "No answer.\n"));
+            Reply::Done => {
+                if !http.finish() {
+                    self.end_http(key);
+                }
             }
+            Reply::Deferred | Reply::Chunked | Reply::UntilClose | Reply::Bodiless => http.phase = Phase::Answer,
+            Reply::None => self.answer_for_the_handler(key),
         }
+    }
+
+    /// The handler has neither answered nor promised to; or there is none.
+    #[cold]
+    fn answer_for_the_handler(&mut self, key: Key) {
+        self.stats.http_unanswered += 1;
+        let own = self.conns.get(key).map_or(HandlerRef::NONE, |conn| conn.handler);
+        let handled = own != HandlerRef::NONE || self.default_handler != HandlerRef::NONE;
+        let status = if handled { 500 } else { 404 };
+        self.reply(key, 0, &Response::text(status, "No answer.\n"));
     }
 
     /// Refuses what the peer sent, and ends the connection once it has been told.
@@ -459,7 +544,7 @@ impl<S> Core<S> {
         self.stats.http_refused += 1;
         let date = *self.date.get(self.now, &self.clock);
         let Some(http) = self.http_mut(key) else { return };
-        let is_head = http.is_in_request() && http.bits.head_request;
+        let is_head = http.is_in_request() && http.bits.has(Bits::HEAD_REQUEST);
         let reason = match http.reply {
             Reply::None | Reply::Deferred => {
                 let text = if is_head { String::new() } else { why.to_string() };
@@ -474,7 +559,7 @@ impl<S> Core<S> {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.reason.get_or_insert_with(|| Box::new(reason));
             if let Some(http) = conn.http() {
-                http.bits.body_pending = true;
+                http.bits.set(Bits::BODY_PENDING);
                 http.body = None;
             }
         }
@@ -487,7 +572,7 @@ impl<S> Net<'_, S> {
     /// `HttpResponseHead` is told; later it has no effect.
     pub fn body(&mut self, conn: ConnId, body: Body) {
         let Some(http) = self.core.http_mut(conn.0) else { return self.core.choose_response_body(conn.0, body) };
-        if !http.bits.choosing {
+        if !http.bits.has(Bits::CHOOSING) {
             return;
         }
         let choice = match body {

@@ -71,12 +71,6 @@ pub struct ConnInfo {
 
 impl ConnInfo {
     pub(crate) fn of(id: ConnId, conn: &Conn, local: Option<Address>, now: Moment) -> Self {
-        let kind = match &conn.io {
-            Io::Listener(_) => ConnKind::Listener,
-            Io::Udp(_) => ConnKind::Udp,
-            Io::Stream(_) | Io::Connecting(_) | Io::None if conn.flags.has(Flags::OUTBOUND) => ConnKind::Outbound,
-            Io::Stream(_) | Io::Connecting(_) | Io::None => ConnKind::Accepted,
-        };
         let state = match &conn.io {
             _ if conn.flags.has(Flags::CLOSING) => ConnState::Closing,
             _ if conn.flags.has(Flags::DRAINING) => ConnState::Draining,
@@ -91,18 +85,30 @@ impl ConnInfo {
         };
         Self {
             id,
-            kind,
+            kind: conn.kind(),
             state,
             protocol,
             listener: conn.listener,
             local,
-            remote: conn.remote,
+            remote: conn.remote.addr(),
             bytes_in: conn.bytes_in,
             bytes_out: conn.bytes_out,
             queued: conn.queued(),
             accepted,
             age: now.since(conn.opened_at),
             is_paused: conn.flags.has(Flags::PAUSED),
+        }
+    }
+}
+
+impl Conn {
+    /// What it is.
+    pub(crate) fn kind(&self) -> ConnKind {
+        match &self.io {
+            Io::Listener(_) => ConnKind::Listener,
+            Io::Udp(_) => ConnKind::Udp,
+            Io::Stream(_) | Io::Connecting(_) | Io::None if self.flags.has(Flags::OUTBOUND) => ConnKind::Outbound,
+            Io::Stream(_) | Io::Connecting(_) | Io::None => ConnKind::Accepted,
         }
     }
 }

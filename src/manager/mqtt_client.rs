@@ -6,7 +6,7 @@ mod ask;
 
 use crate::event::{CloseReason, Deadline, Event};
 use crate::id::Key;
-use crate::net::Url;
+use crate::net::{Remote, Url};
 use crate::options::{ConnectOptions, Limits};
 use crate::proto::mqtt::{
     Acks, Arrived, Client, ClientLimits, Fault, Input, Overdue, Publish, ReasonCode, Reconnect, is_final,
@@ -27,14 +27,29 @@ pub(crate) struct MqttConn {
     failures: u32,
     opened_at: Option<Moment>,
     pause: std::time::Duration,
+    /// CONNECTs that nobody has answered yet. Of a connection that was given up it may still reach the server, which then gives the
+    /// session to that one (MQTT-3.1.4-3).
+    unanswered: u32,
     /// A notice is on its way that there are ends to be told.
     is_noticed: bool,
+    /// It ends as soon as nothing is under way.
+    is_leaving: bool,
 }
 
 impl MqttConn {
     pub(crate) fn new(client: Client, url: Url, options: ConnectOptions) -> Self {
         let pause = std::time::Duration::ZERO;
-        Self { client, url, options, failures: 0, opened_at: None, pause, is_noticed: false }
+        Self {
+            client,
+            url,
+            options,
+            failures: 0,
+            opened_at: None,
+            pause,
+            unanswered: 0,
+            is_noticed: false,
+            is_leaving: false,
+        }
     }
 }
 
@@ -48,6 +63,13 @@ pub(crate) fn client_limits(limits: &Limits) -> ClientLimits {
         aliases_max: limits.mqtt_aliases_max,
         queued_max: limits.mqtt_queued_max,
         queued_bytes_max: limits.mqtt_queued_bytes_max,
+    }
+}
+
+impl MqttConn {
+    /// No message waits, and none is unacknowledged.
+    fn has_delivered(&self) -> bool {
+        self.client.queued() == 0 && self.client.inflight() == 0
     }
 }
 
@@ -67,9 +89,10 @@ impl Conn {
     fn reconnect(&mut self, reason: &CloseReason) -> Option<Reconnect> {
         // Only a broken protocol drains by itself; otherwise this side has asked for the end.
         let is_asked = self.flags.has(Flags::DRAINING) && !matches!(reason, CloseReason::Protocol(_));
-        let client = &self.mqtt()?.client;
-        let is_ours = is_asked || client.has_left();
-        client.reconnect().filter(|_| !is_ours && comes_back(reason))
+        let mqtt = self.mqtt()?;
+        let is_ours = is_asked || mqtt.client.has_left();
+        let comes_back = comes_back(reason) || (is_taken_over(reason) && mqtt.unanswered > 0);
+        mqtt.client.reconnect().filter(|_| !is_ours && comes_back)
     }
 
     /// Packets go both ways.
@@ -111,6 +134,9 @@ impl<S> Core<S> {
     /// The stream stands: introduces the client.
     pub(crate) fn greet_mqtt(&mut self, key: Key) {
         let now = self.instant();
+        if let Some(mqtt) = self.mqtt_mut(key) {
+            mqtt.unanswered = mqtt.unanswered.saturating_add(1);
+        }
         self.speak(key, |client, out| client.handle_connected(now, out));
     }
 
@@ -179,10 +205,14 @@ impl<S> Core<S> {
                 let now = self.now;
                 if let Some(mqtt) = self.mqtt_mut(key) {
                     mqtt.opened_at = Some(now);
+                    mqtt.unanswered = mqtt.unanswered.saturating_sub(1);
                 }
                 dispatch::call(state, self, key, Event::MqttOpened(&conn_ack));
             }
             Input::Refused(conn_ack) => {
+                if let Some(mqtt) = self.mqtt_mut(key) {
+                    mqtt.unanswered = mqtt.unanswered.saturating_sub(1);
+                }
                 dispatch::call(state, self, key, Event::MqttRefused(&conn_ack));
                 self.close(key, CloseReason::Mqtt(conn_ack.reason));
             }
@@ -236,6 +266,19 @@ impl<S> Core<S> {
         if !is_high && room > 0 && mqtt.client.has_work() {
             self.speak(key, |client, out| client.pump(room, now, out));
         }
+        if let Some(conn) = self.conns.get_mut(key)
+            && conn.mqtt().is_some_and(|mqtt| mqtt.client.takes_more())
+            && conn.flags.raise(Flags::DRAINED)
+        {
+            self.notify(key, Notice::Drained);
+        }
+        if let Some(mqtt) = self.mqtt_mut(key)
+            && mqtt.is_leaving
+            && mqtt.has_delivered()
+        {
+            mqtt.is_leaving = false;
+            return self.end_mqtt(key, ReasonCode::Success);
+        }
         let due = self.mqtt_mut(key).and_then(|mqtt| mqtt.client.poll_timeout());
         match due {
             Some(at) => {
@@ -253,8 +296,7 @@ impl<S> Core<S> {
         let is_paused = !conn.takes_input();
         let Some(mqtt) = conn.mqtt() else { return };
         if is_paused && mqtt.client.is_open() {
-            // Who does not listen cannot know that the server is silent.
-            mqtt.client.handle_heard(now);
+            mqtt.client.handle_deaf(now);
         }
         match self.speak(key, |client, out| client.handle_timeout(now, out)) {
             Some(Err(Overdue::ConnAck)) => self.close(key, CloseReason::TimedOut(Deadline::ConnAck)),
@@ -304,6 +346,9 @@ impl<S> Core<S> {
         match reconnect {
             Some(reconnect) => {
                 mqtt.client.handle_lost();
+                if is_taken_over(reason) {
+                    mqtt.unanswered = mqtt.unanswered.saturating_sub(1);
+                }
                 self.wait_to_redial(state, key, reason, reconnect, lasted);
                 true
             }
@@ -327,7 +372,7 @@ impl<S> Core<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         // What the old server sent or was to be sent means nothing to the next.
         conn.flags = conn.flags.kept(Flags::OPENED | Flags::OUTBOUND | Flags::PAUSED | Flags::QUEUED | Flags::DIRTY);
-        conn.remote = None;
+        conn.remote = Remote::None;
         let (input, output) = (conn.input.take(), conn.output.take());
         let Some(mqtt) = conn.mqtt() else { return };
         if lasted.is_some_and(|lasted| lasted > mqtt.pause) {
@@ -352,10 +397,28 @@ impl<S> Core<S> {
         self.redial(key, url, options);
     }
 
-    /// Ends in order.
+    /// Ends in order: once what was published has been acknowledged, if that can be heard.
     pub(crate) fn stop_mqtt(&mut self, key: Key) {
-        self.end_mqtt(key, ReasonCode::Success);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let hears = conn.takes_input();
+        match conn.mqtt() {
+            Some(mqtt) if hears && mqtt.client.is_open() && !mqtt.has_delivered() => mqtt.is_leaving = true,
+            _ => self.end_mqtt(key, ReasonCode::Success),
+        }
     }
+
+    /// The time for that is over: says so before the connection closes.
+    pub(crate) fn part_mqtt(&mut self, key: Key) {
+        let now = self.instant();
+        if self.mqtt_mut(key).is_some_and(|mqtt| mqtt.is_leaving) {
+            // It fails where there is nobody to tell.
+            self.speak(key, |client, out| client.disconnect(&ReasonCode::Success.into(), now, out));
+        }
+    }
+}
+
+fn is_taken_over(reason: &CloseReason) -> bool {
+    matches!(reason, CloseReason::Mqtt(ReasonCode::SessionTakenOver))
 }
 
 /// Whether a lost connection is worth another try.

@@ -19,6 +19,8 @@ use super::core::{Core, Stop};
 use super::dispatch;
 #[cfg(feature = "dns")]
 use super::dns::Dns;
+#[cfg(feature = "mdns")]
+use super::mdns::{self, BoxBrowsed, Browsed, Mdns};
 use super::net::Net;
 use super::resolver::Resolver;
 
@@ -26,7 +28,15 @@ use super::resolver::Resolver;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct LookupId(u64);
 
+#[cfg(feature = "mdns")]
+impl LookupId {
+    pub(super) fn new(ticket: u64) -> Self {
+        Self(ticket)
+    }
+}
+
 /// Lent to the callback of a lookup.
+#[non_exhaustive]
 pub struct LookupCtx<'a, S> {
     /// The state that the manager was made with.
     pub state: &'a mut S,
@@ -34,6 +44,12 @@ pub struct LookupCtx<'a, S> {
     pub net: Net<'a, S>,
     /// The time of this turn.
     pub now: Instant,
+}
+
+impl<S> fmt::Debug for LookupCtx<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LookupCtx").field("now", &self.now).finish_non_exhaustive()
+    }
 }
 
 /// What is told the result of a lookup.
@@ -44,6 +60,16 @@ pub(crate) struct Names<S> {
     pub(super) system: Option<net::Names>,
     #[cfg(feature = "dns")]
     pub(super) dns: Option<Box<Dns>>,
+    #[cfg(feature = "mdns")]
+    pub(super) mdns_options: Option<mdns::Options>,
+    #[cfg(feature = "mdns")]
+    pub(super) mdns: Option<Box<Mdns>>,
+    /// What was counted before it was put away for want of use.
+    #[cfg(feature = "mdns")]
+    pub(super) mdns_past: crate::proto::dns::mdns::Counters,
+    /// The ticket whose callback runs, and is not in `waiting`.
+    #[cfg(feature = "mdns")]
+    running: Option<u64>,
     pub(super) waiting: HashMap<u64, Wanted<S>>,
     last_ticket: u64,
     /// A deadline has passed, or may have come nearer.
@@ -67,6 +93,10 @@ pub(crate) enum Wanted<S> {
         call: BoxFound<S, Vec<dns::Srv>>,
         until: Moment,
     },
+    #[cfg(feature = "mdns")]
+    Browse {
+        call: BoxBrowsed<S>,
+    },
 }
 
 /// Why a name is not looked up.
@@ -74,6 +104,8 @@ pub(crate) enum NotAsked {
     System(Refused),
     #[cfg(feature = "dns")]
     Dns(dns::LookupError),
+    #[cfg(feature = "mdns")]
+    Mdns(Error),
 }
 
 impl NotAsked {
@@ -85,6 +117,8 @@ impl NotAsked {
             Self::Dns(e @ dns::LookupError::Full) => Error::with_source(Kind::LimitReached, what.to_string(), e),
             #[cfg(feature = "dns")]
             Self::Dns(e) => Error::with_source(Kind::Resolve, what.to_string(), e),
+            #[cfg(feature = "mdns")]
+            Self::Mdns(e) => Error::with_source(e.kind(), what.to_string(), e),
         }
     }
 }
@@ -143,6 +177,11 @@ impl<S> Net<'_, S> {
 
     /// Forgets a lookup: its callback is dropped. False when it has been called already.
     pub fn cancel_resolve(&mut self, id: LookupId) -> bool {
+        #[cfg(feature = "mdns")]
+        if self.core.names.running == Some(id.0) {
+            self.core.cancel_mdns(id.0);
+            return self.core.names.running.take().is_some();
+        }
         match self.core.forget_lookup(id.0) {
             Some(wanted) => {
                 self.core.names.dropped.push(wanted);
@@ -160,6 +199,14 @@ impl<S> Names<S> {
             system: None,
             #[cfg(feature = "dns")]
             dns: None,
+            #[cfg(feature = "mdns")]
+            mdns_options: None,
+            #[cfg(feature = "mdns")]
+            mdns: None,
+            #[cfg(feature = "mdns")]
+            mdns_past: Default::default(),
+            #[cfg(feature = "mdns")]
+            running: None,
             waiting: HashMap::new(),
             last_ticket: 0,
             unsettled: false,
@@ -173,6 +220,10 @@ impl<S> Names<S> {
         if self.dns.as_ref().is_some_and(|dns| dns.has_work()) {
             return true;
         }
+        #[cfg(feature = "mdns")]
+        if self.mdns.as_ref().is_some_and(|mdns| mdns.has_work()) {
+            return true;
+        }
         self.unsettled || !self.dropped.is_empty()
     }
 
@@ -182,11 +233,15 @@ impl<S> Names<S> {
     }
 
     /// Forgets everything; what comes back is to be dropped where a panic is caught.
-    pub(super) fn close(&mut self) -> Vec<Wanted<S>> {
+    fn close(&mut self) -> Vec<Wanted<S>> {
         self.system = None;
         #[cfg(feature = "dns")]
         {
             self.dns = None;
+        }
+        #[cfg(feature = "mdns")]
+        {
+            (self.mdns, self.running) = (None, None);
         }
         self.unsettled = false;
         self.dropped.drain(..).chain(self.waiting.drain().map(|(_, wanted)| wanted)).collect()
@@ -194,7 +249,7 @@ impl<S> Names<S> {
 }
 
 impl<S> Core<S> {
-    fn check_lookup(&mut self, name: &str) -> Result<Moment> {
+    pub(super) fn check_lookup(&mut self, name: &str) -> Result<Moment> {
         if self.stop != Stop::Running {
             return Err(Error::new(Kind::Stopped, format!("{}: the manager is stopping", cannot(name))));
         }
@@ -215,16 +270,19 @@ impl<S> Core<S> {
 
     /// Begins to look a name up. What comes of it comes with the ticket, never before this returns.
     pub(crate) fn look_up(&mut self, host: &str, port: u16, wanted: Wanted<S>) -> std::result::Result<u64, NotAsked> {
+        let is_service = wanted.is_service();
+        self.look_up_by(|core, ticket| core.ask_name(ticket, host, port, is_service), wanted)
+    }
+
+    /// The same, asked for in a way of its own.
+    pub(super) fn look_up_by(
+        &mut self,
+        ask: impl FnOnce(&mut Self, u64) -> std::result::Result<(), NotAsked>,
+        wanted: Wanted<S>,
+    ) -> std::result::Result<u64, NotAsked> {
+        self.reach_out();
         let ticket = self.names.last_ticket + 1;
-        let asked = if self.names_are_of_the_system() {
-            let system = self.names.system.get_or_insert_with(|| {
-                let send = self.inbox.sender();
-                self.sockets.names(Arc::new(move |ticket, result| send(Command::Resolved { ticket, result })))
-            });
-            system.resolve(ticket, host, port).map_err(NotAsked::System)
-        } else {
-            self.ask_dns(ticket, host, &wanted)
-        };
+        let asked = ask(self, ticket);
         if asked.is_err() {
             self.stats.lookups_refused += 1;
         }
@@ -235,8 +293,24 @@ impl<S> Core<S> {
         Ok(ticket)
     }
 
+    fn ask_name(&mut self, ticket: u64, host: &str, port: u16, is_service: bool) -> std::result::Result<(), NotAsked> {
+        #[cfg(feature = "mdns")]
+        if self.is_for_mdns(host) && !is_service {
+            return self.ask_mdns(ticket, host);
+        }
+        if self.names_are_of_the_system() {
+            let system = self.names.system.get_or_insert_with(|| {
+                let send = self.inbox.sender();
+                self.sockets.names(Arc::new(move |ticket, result| send(Command::Resolved { ticket, result })))
+            });
+            system.resolve(ticket, host, port).map_err(NotAsked::System)
+        } else {
+            self.ask_dns(ticket, host, is_service)
+        }
+    }
+
     #[cfg(not(feature = "dns"))]
-    fn ask_dns(&mut self, _: u64, _: &str, _: &Wanted<S>) -> std::result::Result<(), NotAsked> {
+    fn ask_dns(&mut self, _: u64, _: &str, _: bool) -> std::result::Result<(), NotAsked> {
         Ok(())
     }
 
@@ -248,8 +322,16 @@ impl<S> Core<S> {
         }
         #[cfg(feature = "dns")]
         self.cancel_dns(ticket);
+        #[cfg(feature = "mdns")]
+        self.cancel_mdns(ticket);
         self.names.unsettled = true;
         Some(wanted)
+    }
+
+    /// Looks nothing up any more.
+    pub(super) fn close_names(&mut self, state: &mut S) {
+        let callbacks = self.names.close();
+        dispatch::drop_user(state, self, Some(callbacks));
     }
 
     /// Does what is due for names: sockets to servers, results, deadlines.
@@ -260,6 +342,8 @@ impl<S> Core<S> {
         self.names.unsettled = false;
         #[cfg(feature = "dns")]
         self.serve_dns(state);
+        #[cfg(feature = "mdns")]
+        self.serve_mdns(state);
         let now = self.now;
         let late = self.names.waiting.iter().filter(|(_, wanted)| wanted.until() <= now);
         let mut late: Vec<u64> = late.map(|(ticket, _)| *ticket).collect();
@@ -281,6 +365,8 @@ impl<S> Core<S> {
         let at = self.names.waiting.values().map(Wanted::until).min().unwrap_or(Moment::NEVER);
         #[cfg(feature = "dns")]
         let at = at.min(self.dns_due());
+        #[cfg(feature = "mdns")]
+        let at = at.min(self.mdns_due());
         if at < Moment::NEVER {
             self.deadlines.set(Owner::Names, at);
         } else {
@@ -331,6 +417,24 @@ impl<S> Core<S> {
                 let e = result.err().unwrap_or_else(|| io::Error::other("no answer"));
                 dispatch::found(state, self, call, Err(not_found(&name, e)));
             }
+            // It is told of services only, and has no end but its cancellation.
+            #[cfg(feature = "mdns")]
+            Wanted::Browse { .. } => _ = self.names.waiting.insert(ticket, wanted),
+        }
+    }
+
+    /// A service has been found, or lost.
+    #[cfg(feature = "mdns")]
+    pub(super) fn browsed(&mut self, state: &mut S, ticket: u64, browsed: Browsed) {
+        let Some(Wanted::Browse { mut call }) = self.names.waiting.remove(&ticket) else { return };
+        self.names.running = Some(ticket);
+        dispatch::browsed(state, self, &mut call, browsed);
+        let wanted = Wanted::Browse { call };
+        // It may have been cancelled, or the manager closed.
+        if self.names.running.take().is_some() {
+            self.names.waiting.insert(ticket, wanted);
+        } else {
+            dispatch::drop_user(state, self, Some(wanted));
         }
     }
 
@@ -357,11 +461,21 @@ impl<S> Wanted<S> {
             Self::Addrs { until, .. } => *until,
             #[cfg(feature = "dns")]
             Self::Services { until, .. } => *until,
+            #[cfg(feature = "mdns")]
+            Self::Browse { .. } => Moment::NEVER,
+        }
+    }
+
+    fn is_service(&self) -> bool {
+        match self {
+            #[cfg(feature = "dns")]
+            Self::Services { .. } => true,
+            _ => false,
         }
     }
 }
 
-fn cannot(name: &str) -> String {
+pub(super) fn cannot(name: &str) -> String {
     format!("cannot look up {}", crate::options::redacted(name))
 }
 

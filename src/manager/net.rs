@@ -1,6 +1,7 @@
 //! What handlers and owners do to connections.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Instant;
@@ -16,15 +17,22 @@ use crate::reactor::Watch;
 
 use super::conn::{Conn, Datagrams, Flags, Io, Listening, Maker, Proto, Speaks};
 use super::core::{Core, Notice, Stop};
-use super::handlers::{Handler, HandlerRef};
+use super::handlers::{Handler, HandlerRef, Released};
 use super::info::ConnInfo;
 use super::stats::Stats;
+use super::watch::Latency;
 
 /// The network as a handler, a timer or the manager's owner is lent it.
 ///
 /// Nothing that is done through it runs a handler: tables and queues change, and handlers are told in the turn's order.
 pub struct Net<'a, S> {
     pub(crate) core: &'a mut Core<S>,
+}
+
+impl<S> fmt::Debug for Net<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Net").field("core", &self.core).finish()
+    }
 }
 
 impl<S> Net<'_, S> {
@@ -36,6 +44,11 @@ impl<S> Net<'_, S> {
     /// The counters.
     pub fn stats(&self) -> Stats {
         self.core.stats
+    }
+
+    /// How long handlers took: [`Manager::latencies`](crate::Manager::latencies).
+    pub fn latencies(&self) -> &[Latency] {
+        self.core.latencies()
     }
 
     /// Listens on a URL; the handler serves the listener and all that it accepts.
@@ -76,7 +89,7 @@ impl<S> Net<'_, S> {
             let handler = self.core.handlers.add(Box::new(make()));
             return self.core.add_listener(socket, &options, speaks, handler, Maker::Shared);
         }
-        let factory = self.core.handlers.add_factory(Box::new(move || Box::new(make())));
+        let factory = self.core.factories.add(Box::new(move || Box::new(make())));
         self.core.add_listener(socket, &options, speaks, HandlerRef::NONE, Maker::Factory(factory))
     }
 
@@ -143,6 +156,16 @@ impl<S> Net<'_, S> {
         }
     }
 
+    /// As [`send`](Self::send), for bytes in two pieces, and for streams only.
+    #[cfg(feature = "broker")]
+    pub(crate) fn send_parts(&mut self, id: ConnId, head: &[u8], rest: &[u8]) -> Sent {
+        match self.core.carrier(id.0) {
+            Carrier::Stream => self.core.send_parts(id.0, head, rest),
+            Carrier::Datagrams | Carrier::Protocol => Sent::Invalid,
+            Carrier::None => Sent::Gone,
+        }
+    }
+
     /// As [`send`](Self::send), without copying: for large bodies, and for one message to many connections.
     pub fn send_shared(&mut self, id: ConnId, bytes: Bytes) -> Sent {
         match self.core.carrier(id.0) {
@@ -190,6 +213,13 @@ impl<S> Net<'_, S> {
         self.core.drain(id.0);
     }
 
+    /// The peer has said by its protocol what the end of its stream would say, that nothing more comes: sends what is queued,
+    /// then closes.
+    #[cfg(feature = "broker")]
+    pub(crate) fn peer_is_done(&mut self, id: ConnId) {
+        self.core.peer_is_done(id.0);
+    }
+
     /// Closes at the end of this turn. What is queued is offered to the system once; [`drain`](Self::drain) waits for it.
     pub fn close(&mut self, id: ConnId) {
         self.core.close(id.0, CloseReason::Local);
@@ -203,8 +233,11 @@ impl<S> Net<'_, S> {
     /// Closes a connection whose events are not taken.
     #[cfg(feature = "async")]
     pub(crate) fn end_slow(&mut self, id: ConnId) {
-        self.core.stats.slow_consumers += 1;
-        self.core.close(id.0, CloseReason::SlowConsumer);
+        // It may be told of more in the turn that closes it.
+        if self.is_open(id) {
+            self.core.stats.slow_consumers += 1;
+            self.core.close(id.0, CloseReason::SlowConsumer);
+        }
     }
 
     /// Replaces a connection's handler. Of a listener: the handler of what it accepts from now on. False when it is closed.
@@ -230,7 +263,7 @@ impl<S> Net<'_, S> {
 
     /// Where the peer is, as far as there is an address.
     pub fn remote_addr(&self, id: ConnId) -> Option<SocketAddr> {
-        self.core.conns.get(id.0)?.remote
+        self.core.conns.get(id.0)?.remote.addr()
     }
 
     /// The connection's own address; of a listener on port 0 the port that it got. Costs a system call.
@@ -358,7 +391,11 @@ impl<S> Core<S> {
                 let listening = Listening { socket, speaks, handlers: maker, options: options.clone(), accepted: 0 };
                 (Io::Listener(Box::new(listening)), Speaks::Raw.start())
             }
-            Socket::Udp(socket) => (Io::Udp(Box::new(Datagrams::new(socket))), self.speak_datagrams(speaks, &limits)?),
+            Socket::Udp(socket) => {
+                let proto = self.speak_datagrams(speaks, &socket, &limits)?;
+                let url = Some(options.url.clone());
+                (Io::Udp(Box::new(Datagrams { url, ..Datagrams::new(socket) })), proto)
+            }
             Socket::Stream(stream) => {
                 established = Flags::ESTABLISHED | Flags::WRITABLE;
                 (Io::Stream(stream), speaks.start())
@@ -367,11 +404,12 @@ impl<S> Core<S> {
         let now = self.clock.now();
         let mut conn = Conn::new(io, proto, handler, limits, now);
         conn.flags.set(established);
-        conn.remote = conn.peer_addr();
-        let is_listener = matches!(conn.io, Io::Listener(_));
+        conn.remote = conn.peer_addr().into();
         let key = self.insert(conn);
-        if let (true, Some(watch)) = (is_listener, &self.watch) {
-            watch.listens(key, options.url.as_str());
+        if let Some(watch) = &self.watch
+            && let Some(url) = self.conns.get(key).and_then(|conn| conn.io.listens_on())
+        {
+            watch.listens(key, url);
         }
         if let Err(e) = self.register(key, Watch::Read) {
             self.discard(key);
@@ -383,13 +421,16 @@ impl<S> Core<S> {
     }
 
     /// What is spoken on a bound UDP socket.
-    fn speak_datagrams(&mut self, speaks: Speaks, limits: &Limits) -> Result<Proto> {
+    fn speak_datagrams(&mut self, speaks: Speaks, socket: &Udp, limits: &Limits) -> Result<Proto> {
         match speaks {
             #[cfg(feature = "sntp")]
-            Speaks::Sntp => self.serve_sntp(limits),
+            Speaks::Sntp => {
+                socket.note_arrivals();
+                self.serve_sntp(limits)
+            }
             _ => {
                 // Without protocols there is nothing to bound.
-                let _ = limits;
+                let _ = (socket, limits);
                 Ok(Speaks::Raw.start())
             }
         }
@@ -407,7 +448,12 @@ impl<S> Core<S> {
 
     pub(crate) fn release_handler(&mut self, handler: HandlerRef) {
         let released = self.handlers.release(handler);
-        self.released.extend(released);
+        self.released.extend(released.map(Released::Handler));
+    }
+
+    pub(crate) fn release_factory(&mut self, factory: HandlerRef) {
+        let released = self.factories.release(factory);
+        self.released.extend(released.map(Released::Factory));
     }
 
     fn replace_handler(&mut self, key: Key, handler: HandlerRef) -> bool {
@@ -420,7 +466,7 @@ impl<S> Core<S> {
         if let Some(Conn { io: Io::Listener(listening), .. }) = self.conns.get_mut(key)
             && let Maker::Factory(factory) = std::mem::replace(&mut listening.handlers, Maker::Shared)
         {
-            self.release_handler(factory);
+            self.release_factory(factory);
         }
         true
     }

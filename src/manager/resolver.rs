@@ -49,6 +49,7 @@ impl From<DnsOptions> for Resolver {
 /// ```
 #[cfg(feature = "dns")]
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct DnsOptions {
     pub(crate) servers: Option<Vec<SocketAddr>>,
     pub(crate) search: Option<Vec<String>>,
@@ -59,6 +60,8 @@ pub struct DnsOptions {
     pub(crate) random_case: bool,
     pub(crate) lookups_max: usize,
     pub(crate) cache_max: usize,
+    #[cfg(feature = "mdns")]
+    pub(crate) multicast: bool,
 }
 
 #[cfg(feature = "dns")]
@@ -75,6 +78,8 @@ impl DnsOptions {
             random_case: false,
             lookups_max: 256,
             cache_max: 512,
+            #[cfg(feature = "mdns")]
+            multicast: false,
         }
     }
 
@@ -130,6 +135,14 @@ impl DnsOptions {
     /// Names that may be looked up at a time; more are refused. Default: 256.
     pub fn lookups_max(mut self, lookups: usize) -> Self {
         self.lookups_max = lookups;
+        self
+    }
+
+    /// Asks for the addresses of names below `.local` on the local network, and no server for them (RFC 6762 §3). Default: off,
+    /// as anybody on that network can answer. [`Builder::mdns`](crate::Builder::mdns) says where and how.
+    #[cfg(feature = "mdns")]
+    pub fn multicast(mut self, on: bool) -> Self {
+        self.multicast = on;
         self
     }
 

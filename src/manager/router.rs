@@ -53,6 +53,7 @@ use super::http::Body;
 ///
 /// Choosing a route costs about one search among the literals for each segment of the path, and allocates nothing where the
 /// path has no escapes.
+#[must_use]
 pub struct Router<S> {
     nodes: Vec<Node>,
     routes: Vec<Route<S>>,

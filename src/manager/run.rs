@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use crate::error::Result;
-use crate::event::CloseReason;
+use crate::event::{CloseReason, Event};
+use crate::time::Moment;
 
 use super::Manager;
 use super::conn::{Flags, Io, Proto};
 use super::core::{Core, Stop};
+use super::dispatch;
+#[cfg(feature = "http")]
+use super::outbound::Outbound;
 
 impl<S> Manager<S> {
     /// Runs the loop until it is asked to stop, then shuts down as [`shutdown`](Self::shutdown) does, within
@@ -35,20 +39,8 @@ impl<S> Manager<S> {
 
     /// As [`shutdown`](Self::shutdown), and tells how the connections ended.
     pub(crate) fn shut_down(&mut self, within: Duration) -> Result<Stopped> {
-        if self.core.stop == Stop::Closed {
-            return Ok(Stopped::default());
-        }
-        if self.core.stop == Stop::Running {
-            self.core.stop = Stop::Asked;
-        }
-        let until = self.core.clock.now().after(within);
-        self.core.begin_stop();
-        let before = self.core.carrying();
-        while self.core.stop == Stop::Asked && self.core.conns.len() > 0 {
-            let left = until.since(self.core.clock.now());
-            if left.is_zero() {
-                break;
-            }
+        let Some(stopping) = self.begin_shut_down(within) else { return Ok(Stopped::default()) };
+        while let Some(left) = self.time_to_drain(&stopping) {
             // A manual clock stands still while we wait: there only what is ready is served.
             let manual = self.core.clock.is_manual();
             let turn = self.poll(Some(if manual { Duration::ZERO } else { left }))?;
@@ -56,10 +48,43 @@ impl<S> Manager<S> {
                 break;
             }
         }
+        Ok(self.end_shut_down(&stopping))
+    }
+
+    /// The first step of a shutdown; turns of the loop follow. None where everything is closed already.
+    pub(crate) fn begin_shut_down(&mut self, within: Duration) -> Option<Stopping> {
+        if self.core.stop == Stop::Closed {
+            return None;
+        }
+        if self.core.stop == Stop::Running {
+            self.core.stop = Stop::Asked;
+        }
+        let until = self.core.clock.now().after(within);
+        self.core.begin_stop(&mut self.state);
+        Some(Stopping { until, before: self.core.carrying() })
+    }
+
+    /// How long what is left may take still: none when nothing is left, the time is up, or a second request has come.
+    pub(crate) fn time_to_drain(&mut self, stopping: &Stopping) -> Option<Duration> {
+        if self.core.stop != Stop::Asked || self.core.conns.len() == 0 {
+            return None;
+        }
+        Some(stopping.until.since(self.core.clock.now())).filter(|left| !left.is_zero())
+    }
+
+    /// The last step: closes what is left.
+    pub(crate) fn end_shut_down(&mut self, stopping: &Stopping) -> Stopped {
         let aborted = self.core.carrying();
         self.close();
-        Ok(Stopped { drained: before.saturating_sub(aborted), aborted })
+        Stopped { drained: stopping.before.saturating_sub(aborted), aborted }
     }
+}
+
+/// A shutdown under way.
+pub(crate) struct Stopping {
+    until: Moment,
+    /// Connections that had something to finish.
+    before: usize,
 }
 
 /// How the connections ended that had something to finish when the stop began.
@@ -77,7 +102,9 @@ impl<S> Core<S> {
     }
 
     /// Closes the listeners, ends what is idle, and has the rest end with what it is doing.
-    fn begin_stop(&mut self) {
+    fn begin_stop(&mut self, state: &mut S) {
+        #[cfg(feature = "mdns")]
+        self.stop_mdns();
         for key in self.conns.iter().map(|(key, _)| key).collect::<Vec<_>>() {
             let Some(conn) = self.conns.get(key) else { continue };
             match (&conn.io, &conn.proto) {
@@ -87,10 +114,17 @@ impl<S> Core<S> {
                 #[cfg(feature = "http")]
                 (Io::Stream(_), Proto::Http(_)) => self.stop_http(key),
                 #[cfg(feature = "http")]
-                (Io::Stream(_), Proto::Client(_)) => self.stop_client(key),
+                (Io::Stream(_), Proto::Client(_)) => {
+                    if let Some(Outbound { client, .. }) = &self.outbound {
+                        (client.stop)(self, key);
+                    }
+                }
                 #[cfg(feature = "mqtt")]
                 (Io::Stream(_), Proto::MqttClient(_)) => self.stop_mqtt(key),
-                (Io::Stream(_), Proto::Raw) => self.drain(key),
+                (Io::Stream(_), Proto::Raw) => {
+                    dispatch::call(state, self, key, Event::Stopping);
+                    self.drain(key);
+                }
                 #[cfg(feature = "sntp")]
                 (Io::Stream(_), Proto::Sntp(_)) => self.drain(key),
             }

@@ -1,5 +1,6 @@
 //! A manager in a simulation.
 
+use std::io;
 use std::time::Instant;
 
 use crate::error::Result;
@@ -22,9 +23,9 @@ impl Builder {
 }
 
 /// What a simulated manager stands on.
-pub(super) fn grounds(sim: &Sim) -> (Reactor, Sockets, Clock) {
-    let clock = Clock::simulated(sim.clock().clone(), sim.epoch());
-    (Reactor::Sim(SimReactor::new(sim)), Sockets { host: Some(Host::new(sim)) }, clock)
+pub(super) fn grounds(sim: &Sim) -> io::Result<(Reactor, Sockets, Clock)> {
+    let clock = Clock::simulated(sim.clock().clone(), sim.wall().clone(), sim.epoch());
+    Ok((Reactor::Sim(SimReactor::new(sim)?), Sockets { host: Some(Host::new(sim)) }, clock))
 }
 
 impl<S> Pollable for Manager<S> {

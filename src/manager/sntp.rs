@@ -180,13 +180,20 @@ impl<S> Core<S> {
         self.set_sntp_due(key, at, now, next);
     }
 
-    /// A datagram has come, at the latest at `arrived`.
-    pub(crate) fn sntp_datagram(&mut self, state: &mut S, key: Key, from: SocketAddr, bytes: &[u8], arrived: Moment) {
+    /// A datagram has come, at the latest at `arrived`; from where, and to which of several addresses.
+    pub(crate) fn sntp_datagram(
+        &mut self,
+        state: &mut S,
+        key: Key,
+        (from, to): (SocketAddr, Option<IpAddr>),
+        bytes: &[u8],
+        arrived: Moment,
+    ) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let Proto::Sntp(sntp) = &mut conn.proto else { return };
         match &mut **sntp {
             SntpConn::Client(_) => self.sntp_answer(state, key, bytes, arrived),
-            SntpConn::Server(_) => self.sntp_question(key, from, bytes, arrived),
+            SntpConn::Server(_) => self.sntp_question(key, from, to, bytes, arrived),
         }
     }
 
@@ -216,7 +223,7 @@ impl<S> Core<S> {
         }
     }
 
-    fn sntp_question(&mut self, key: Key, from: SocketAddr, bytes: &[u8], arrived: Moment) {
+    fn sntp_question(&mut self, key: Key, from: SocketAddr, to: Option<IpAddr>, bytes: &[u8], arrived: Moment) {
         let now = self.clock.instant(arrived);
         let received = wall_time(self.clock.wall_at(arrived));
         let followed = self.time_source.source(now);
@@ -230,7 +237,7 @@ impl<S> Core<S> {
         let answer = serving.server.handle(bytes, from.ip(), now, &source, (received, sent));
         self.stats.sntp_forgotten += serving.server.forgotten() - forgotten;
         match answer {
-            Ok((packet, is_kiss)) => match send_now(&datagrams.socket, &packet, Some(from)) {
+            Ok((packet, is_kiss)) => match send_now(&datagrams.socket, &packet, Some((from, to))) {
                 Ok(()) => {
                     conn.bytes_out += PACKET_LEN as u64;
                     self.stats.bytes_out += PACKET_LEN as u64;
@@ -282,12 +289,12 @@ impl TimeSource {
     }
 }
 
-/// Sends at once or not at all.
-fn send_now(socket: &Udp, packet: &[u8], to: Option<SocketAddr>) -> io::Result<()> {
+/// Sends at once or not at all: to the peer, or to somebody, from the address that he knows.
+fn send_now(socket: &Udp, packet: &[u8], to: Option<(SocketAddr, Option<IpAddr>)>) -> io::Result<()> {
     // A second time: the answer to an earlier packet (ICMP) is told instead of sending the next.
     for _ in 0..2 {
         let sent = match to {
-            Some(to) => socket.send_to(packet, to),
+            Some((to, from)) => socket.send_from(packet, to, from),
             None => socket.send(packet),
         };
         match sent {

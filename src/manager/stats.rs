@@ -1,5 +1,7 @@
 //! What the loop counts.
 
+use std::time::Duration;
+
 use crate::event::{CloseReason, Deadline};
 
 /// Counters since the manager was made. Every bound of `Limits` that bites, and everything that is dropped, has one.
@@ -80,8 +82,8 @@ pub struct Stats {
     pub wakeups: u64,
     /// Wakeups whose connection, or whose manager, was closed before their turn came.
     pub wakeups_missed: u64,
-    /// Turns that found mail from other threads, who made about as many system calls to wake the loop.
-    pub mail_turns: u64,
+    /// System calls that other threads made to wake the loop, as of this turn's mail.
+    pub wakes: u64,
     /// Names that were not looked up because too many were already, or because they are none.
     pub lookups_refused: u64,
     /// Queries sent to name servers.
@@ -92,10 +94,27 @@ pub struct Stats {
     pub dns_strays: u64,
     /// Questions for name servers that were answered from memory.
     pub dns_cached: u64,
+    /// Multicast DNS messages sent, to everybody on a network or to one who asked.
+    pub mdns_sent: u64,
+    /// Multicast DNS messages that were read.
+    pub mdns_heard: u64,
+    /// What came to the port of multicast DNS from elsewhere than its network, is no message, or breaks a rule of it.
+    pub mdns_strays: u64,
+    /// Answers to single askers that were not sent, because there were too many in that second.
+    pub mdns_limited: u64,
+    /// Names that somebody else had, or wanted, too.
+    pub mdns_conflicts: u64,
+    /// Records of others that were forgotten early, or not kept, for want of room.
+    pub mdns_forgotten: u64,
     /// Timer callbacks run.
     pub timers_fired: u64,
     /// Handlers, timers and hooks that panicked.
     pub handler_panics: u64,
+    /// Times that a handler, or much work, held up the loop for longer than the threshold of
+    /// [`watch_stalls`](crate::Manager::watch_stalls); counted when the turn is over.
+    pub stalls: u64,
+    /// The longest turn among those.
+    pub stall_longest: Duration,
 }
 
 impl Stats {

@@ -6,10 +6,13 @@ use std::io;
 use crate::event::{CloseReason, Data, Event};
 use crate::id::Key;
 use crate::reactor::{Token, Watch};
+use crate::trace::trace_event;
 
 use super::conn::{Conn, Due, Flags, Io, Proto};
 use super::core::{Core, Notice};
 use super::dispatch;
+#[cfg(feature = "http")]
+use super::outbound::Outbound;
 
 /// Room for one read. Sockets rarely have more, and what they have is read in the next round.
 pub(crate) const SCRATCH_LEN: usize = 64 * 1024;
@@ -187,7 +190,10 @@ impl<S> Core<S> {
             #[cfg(feature = "http")]
             Proto::Http(_) => self.serve_http(state, key, bytes),
             #[cfg(feature = "http")]
-            Proto::Client(_) => self.serve_client(state, key, bytes),
+            Proto::Client(_) => match &self.outbound {
+                Some(Outbound { client, .. }) => (client.serve)(self, state, key, bytes),
+                None => bytes.len(),
+            },
             #[cfg(feature = "mqtt")]
             Proto::MqttClient(_) => self.serve_mqtt(state, key, bytes),
             // It speaks in datagrams only.
@@ -207,12 +213,24 @@ impl<S> Core<S> {
             #[cfg(feature = "http")]
             Proto::Http(_) => {}
             #[cfg(feature = "http")]
-            Proto::Client(_) => self.end_of_response(state, key),
+            Proto::Client(_) => {
+                if let Some(Outbound { client, .. }) = &self.outbound {
+                    (client.end)(self, state, key);
+                }
+            }
             #[cfg(feature = "mqtt")]
             Proto::MqttClient(_) => self.close(key, CloseReason::Peer),
             #[cfg(feature = "sntp")]
             Proto::Sntp(_) => {}
         }
+    }
+
+    /// Nothing more comes from the peer, which has said so by its protocol.
+    #[cfg(feature = "broker")]
+    pub(crate) fn peer_is_done(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.flags.set(Flags::EOF);
+        self.close_after_output(key, CloseReason::Peer);
     }
 
     /// Closes for a reason that is not ours, but lets queued output leave first: a peer that shut only its own side
@@ -309,7 +327,7 @@ impl<S> Core<S> {
         }
         match failed {
             #[cfg(feature = "http")]
-            Some(_) if self.client_write_failed(key) => {}
+            Some(_) if self.client_goes_on(key) => {}
             #[cfg(feature = "mqtt")]
             Some(_) if self.mqtt_write_failed(key) => {}
             Some(reason) => self.close(key, reason),
@@ -326,7 +344,8 @@ impl<S> Core<S> {
                 // More writes than one turn's share: go on in the next.
                 self.mark_dirty(key);
             } else if conn.flags.raise(Flags::WATCH_BOTH) {
-                self.watch_output(key);
+                // Once for a connection: it stays.
+                self.watch_stream(key, Watch::Both);
             }
         } else if conn.flags.has(Flags::DRAINING) && !conn.flags.has(Flags::CLOSING | Flags::LINGERING) {
             return self.finish_drain(key);
@@ -341,12 +360,20 @@ impl<S> Core<S> {
         self.settle(key);
     }
 
-    /// Asks the reactor to tell when the socket takes output again. Once for a connection: it stays.
-    fn watch_output(&mut self, key: Key) {
+    /// Has the reactor watch a stream, from now on or for more than before. What is ready already is told as well.
+    pub(crate) fn watch_stream(&mut self, key: Key, watch: Watch) {
         let token = Token::Conn(key.index());
         let Some(conn) = self.conns.get_mut(key) else { return };
+        let is_new = conn.flags.has(Flags::UNWATCHED);
+        conn.flags.clear(Flags::UNWATCHED);
         let Io::Stream(stream) = &mut conn.io else { return };
-        if let Err(e) = self.reactor.reregister(stream.source(), token, Watch::Both) {
+        let source = stream.source();
+        let watched = match is_new {
+            true => self.reactor.register(source, token, watch),
+            false => self.reactor.reregister(source, token, watch),
+        };
+        if let Err(e) = watched {
+            trace_event!(warn, "connection {key} cannot be watched: {e}");
             self.close(key, CloseReason::Reset(e.kind()));
         }
     }
@@ -363,10 +390,14 @@ impl<S> Core<S> {
             return self.close(key, CloseReason::Local);
         }
         conn.flags.set(Flags::LINGERING);
+        let is_unwatched = conn.flags.has(Flags::UNWATCHED);
+        let at = self.now.after(conn.limits.linger_timeout);
         if let Some(input) = conn.input.take() {
             self.pool.give_read(input);
         }
-        let at = self.now.after(conn.limits.linger_timeout);
+        if is_unwatched {
+            self.watch_stream(key, Watch::Read);
+        }
         self.set_due(key, Due::Linger, at);
         self.make_ready(key);
     }
@@ -404,7 +435,11 @@ impl<S> Core<S> {
             #[cfg(feature = "http")]
             Proto::Http(_) => self.settle_http(key),
             #[cfg(feature = "http")]
-            Proto::Client(_) => self.settle_client(key),
+            Proto::Client(_) => {
+                if let Some(Outbound { client, .. }) = &self.outbound {
+                    (client.settle)(self, key);
+                }
+            }
             #[cfg(feature = "mqtt")]
             Proto::MqttClient(_) => self.settle_mqtt(key),
             #[cfg(feature = "sntp")]

@@ -54,6 +54,11 @@ impl<S> Net<'_, S> {
         self.core.cancel_timer(id)
     }
 
+    /// How many timers there are that will fire (again).
+    pub fn timer_count(&self) -> usize {
+        self.core.timers.len()
+    }
+
     /// The timer will fire (again).
     pub fn is_active(&self, id: TimerId) -> bool {
         self.core.timers.get(id.0).is_some()

@@ -48,6 +48,8 @@ impl<S> Core<S> {
         // What made the socket ready was there before the turn took the time.
         #[cfg(feature = "sntp")]
         let mut arrived = self.now;
+        #[cfg(feature = "sntp")]
+        let mut to = None;
         loop {
             let Some(conn) = self.conns.get_mut(key) else { return };
             if !conn.takes_input() || !conn.flags.has(Flags::READABLE) {
@@ -59,7 +61,22 @@ impl<S> Core<S> {
             left -= 1;
             let Io::Udp(datagrams) = &mut conn.io else { return };
             let mut scratch = std::mem::take(&mut self.scratch);
-            match datagrams.socket.recv_from(&mut scratch) {
+            #[cfg(feature = "sntp")]
+            let received = match conn.proto {
+                Proto::Sntp(_) => datagrams.socket.recv_noted(&mut scratch).map(|(n, from, noted)| {
+                    to = noted.to;
+                    // A clock that is moved by hand knows nothing of the system's. What the system has no note of is timed as it
+                    // is read: later than we know.
+                    if let Some(age) = noted.age.filter(|_| !self.clock.is_manual()) {
+                        arrived = arrived.min(self.clock.now().before(age));
+                    }
+                    (n, from)
+                }),
+                _ => datagrams.socket.recv_from(&mut scratch),
+            };
+            #[cfg(not(feature = "sntp"))]
+            let received = datagrams.socket.recv_from(&mut scratch);
+            match received {
                 Ok((n, from)) => {
                     conn.bytes_in += n as u64;
                     self.stats.bytes_in += n as u64;
@@ -73,7 +90,7 @@ impl<S> Core<S> {
                     match conn.proto {
                         #[cfg(feature = "sntp")]
                         Proto::Sntp(_) => {
-                            self.sntp_datagram(state, key, from, &scratch[..n], arrived);
+                            self.sntp_datagram(state, key, (from, to), &scratch[..n], arrived);
                             arrived = self.clock.now();
                         }
                         #[cfg(feature = "http")]
@@ -90,7 +107,7 @@ impl<S> Core<S> {
                 Err(_) if matches!(conn.proto, Proto::Sntp(_)) => {}
                 // An ICMP answer to something sent before: on a connected socket it says that nobody is there; on a
                 // bound one it concerns one peer of many.
-                Err(e) if conn.remote.is_some() => self.close(key, CloseReason::Reset(e.kind())),
+                Err(e) if conn.remote.is_known() => self.close(key, CloseReason::Reset(e.kind())),
                 Err(_) => {}
             }
             self.scratch = scratch;
@@ -104,7 +121,7 @@ impl<S> Core<S> {
             return Sent::Gone;
         }
         let outgoing = match &mut conn.io {
-            Io::Udp(_) if to.is_none() && conn.remote.is_none() => return Sent::Invalid,
+            Io::Udp(_) if to.is_none() && !conn.remote.is_known() => return Sent::Invalid,
             Io::Udp(datagrams) => &mut datagrams.outgoing,
             Io::Connecting(connecting) => &mut connecting.outgoing,
             Io::Stream(_) | Io::Listener(_) | Io::None => return Sent::Invalid,
@@ -145,7 +162,7 @@ impl<S> Core<S> {
                     break;
                 }
                 // The answer to an earlier one, which is told only once: here or where we receive.
-                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused && conn.remote.is_some() => {
+                Err(e) if e.kind() == io::ErrorKind::ConnectionRefused && conn.remote.is_known() => {
                     return self.close(key, CloseReason::Reset(e.kind()));
                 }
                 // Too large for the network, or no way there: this datagram is lost, as datagrams may be.

@@ -1,6 +1,7 @@
 //! Closures that other threads send to the loop.
 
 use std::any::Any;
+use std::fmt;
 use std::time::Instant;
 
 use crate::error::Result;
@@ -10,6 +11,7 @@ use super::watch::Observer;
 use super::{Manager, Net, dispatch};
 
 /// Lent to a closure that another thread sent: your state and the network.
+#[non_exhaustive]
 pub struct LoopCtx<'a, S> {
     /// The state that the manager was made with.
     pub state: &'a mut S,
@@ -17,6 +19,12 @@ pub struct LoopCtx<'a, S> {
     pub net: Net<'a, S>,
     /// The time of this turn.
     pub now: Instant,
+}
+
+impl<S> fmt::Debug for LoopCtx<'_, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoopCtx").field("now", &self.now).finish_non_exhaustive()
+    }
 }
 
 /// The manager as a job gets it, which knows its type.

@@ -1,14 +1,37 @@
-//! Which handler runs now, for other threads to look at: who waits for a loop that does not come back wants a name.
+//! Which handler runs now, for other threads to look at, and how long they take: who waits for a loop that does not come
+//! back wants a name.
+
+mod gate;
+mod histogram;
+mod latency;
+mod stall;
+/// What the gate is made of.
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+}
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::error::Result;
+use crate::event::What;
 use crate::id::{ConnId, Key};
+use crate::time::{Clock, Moment};
 
 use super::core::Core;
+use super::info::ConnKind;
+use super::stats::Stats;
+
+use self::latency::Latencies;
+use self::stall::Watchdog;
+
+pub use self::histogram::Histogram;
+pub(crate) use self::latency::Call;
+pub use self::latency::Latency;
+pub use self::stall::{Stall, StallWatch};
 
 /// A handler, a callback or a closure that is running, as another thread sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +39,7 @@ use super::core::Core;
 pub struct Running {
     /// Its connection; none for a timer, a hook, or a closure of another thread.
     pub conn: Option<ConnId>,
-    /// The URL of the listener that accepted the connection, or that it is.
+    /// The URL of the listener that accepted the connection, or that it is, as is a UDP socket that was bound.
     pub listener: Option<Arc<str>>,
     /// What it was told of ([`Event::name`](crate::Event::name)), or "timer", "turn", "with", "factory", "drop".
     pub event: &'static str,
@@ -33,7 +56,19 @@ impl fmt::Display for Running {
         if let Some(listener) = &self.listener {
             write!(f, " (listener {listener})")?;
         }
-        write!(f, " in {} for {:.1} s", self.event, self.elapsed.as_secs_f64())
+        write!(f, " in {} for {}", self.event, Time(self.elapsed))
+    }
+}
+
+/// A time as a person reads it.
+struct Time(Duration);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_millis() {
+            ms @ ..100 => write!(f, "{ms} ms"),
+            _ => write!(f, "{:.1} s", self.0.as_secs_f64()),
+        }
     }
 }
 
@@ -46,45 +81,48 @@ pub struct Observer {
 /// What is shared: numbers that the loop stores and anybody may read.
 struct Watch {
     epoch: Instant,
-    /// Odd while the loop writes: whoever reads tries again.
+    /// When the turn began, in nanoseconds after `epoch`.
+    turn_began: AtomicU64,
+    /// Odd while the loop writes: whoever reads tries again. No two calls have the same.
     version: AtomicU32,
     conn: AtomicU64,
     listener: AtomicU64,
-    /// Zero while no user code runs.
-    name: AtomicUsize,
-    /// Nanoseconds after `epoch`.
-    since: AtomicU64,
-    known: Mutex<Known>,
+    what: AtomicU8,
+    /// The URLs of listeners, by their keys.
+    listeners: Mutex<HashMap<u64, Arc<str>>>,
 }
 
-/// What the numbers stand for.
-#[derive(Default)]
-struct Known {
-    names: Vec<&'static str>,
-    listeners: HashMap<u64, Arc<str>>,
+/// The numbers of one call.
+struct Seen {
+    version: u32,
+    conn: u64,
+    listener: u64,
+    what: u8,
 }
+
+/// The `what` of a time in which no user code runs.
+const NOTHING: u8 = u8::MAX;
 
 /// The loop's half.
 pub(crate) struct Watched {
     watch: Arc<Watch>,
-    /// The names that have a number, so that no lock is needed for those seen before.
-    names: Vec<&'static str>,
+    version: u32,
+    /// Odd within a turn.
+    turn: u64,
+    stalls: Option<Box<Stalls>>,
+}
+
+/// What a stall watch adds.
+struct Stalls {
+    watchdog: Watchdog,
+    times: Latencies,
 }
 
 impl Observer {
     /// What runs now. None between handlers, and while the manager waits.
     pub fn running(&self) -> Option<Running> {
-        let watch = &*self.watch;
-        // Each try takes nanoseconds, and what blocks does not write: one of them sees a whole picture.
-        let (conn, listener, name, since) = (0..1000).find_map(|_| watch.read())?;
-        let known = watch.known();
-        let event = *known.names.get(name.checked_sub(1)?)?;
-        Some(Running {
-            conn: Key::from_bits(conn).map(ConnId),
-            listener: known.listeners.get(&listener).cloned(),
-            event,
-            elapsed: watch.epoch.elapsed().saturating_sub(Duration::from_nanos(since)),
-        })
+        let seen = self.watch.read()?;
+        self.watch.running(&seen, self.watch.turn_began().elapsed())
     }
 }
 
@@ -95,85 +133,187 @@ impl fmt::Debug for Observer {
 }
 
 impl Watch {
-    fn read(&self) -> Option<(u64, u64, usize, u64)> {
-        let before = self.version.load(Ordering::Acquire);
-        let seen = (
-            self.conn.load(Ordering::Relaxed),
-            self.listener.load(Ordering::Relaxed),
-            self.name.load(Ordering::Relaxed),
-            self.since.load(Ordering::Relaxed),
-        );
-        fence(Ordering::Acquire);
-        (before & 1 == 0 && self.version.load(Ordering::Relaxed) == before).then_some(seen)
+    fn new(epoch: Instant) -> Self {
+        Self {
+            epoch,
+            turn_began: AtomicU64::new(0),
+            version: AtomicU32::new(0),
+            conn: AtomicU64::new(0),
+            listener: AtomicU64::new(0),
+            what: AtomicU8::new(NOTHING),
+            listeners: Mutex::default(),
+        }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The call that runs, or ran last.
+    fn read(&self) -> Option<Seen> {
+        // Each try takes nanoseconds, and what blocks does not write: one of them sees a whole picture.
+        (0..1000).find_map(|_| self.try_read())
+    }
+
+    fn try_read(&self) -> Option<Seen> {
+        let version = self.version.load(Ordering::Acquire);
+        let seen = Seen {
+            version,
+            conn: self.conn.load(Ordering::Relaxed),
+            listener: self.listener.load(Ordering::Relaxed),
+            what: self.what.load(Ordering::Relaxed),
+        };
+        fence(Ordering::Acquire);
+        (version & 1 == 0 && self.version.load(Ordering::Relaxed) == version).then_some(seen)
+    }
+
+    fn running(&self, seen: &Seen, elapsed: Duration) -> Option<Running> {
+        Some(Running {
+            event: What::name_of(usize::from(seen.what))?,
+            conn: Key::from_bits(seen.conn).map(ConnId),
+            listener: self.listener(seen.listener),
+            elapsed,
+        })
+    }
+
+    fn turn_began(&self) -> Instant {
+        let after = Duration::from_nanos(self.turn_began.load(Ordering::Relaxed));
+        self.epoch.checked_add(after).unwrap_or(self.epoch)
+    }
+
+    fn listener(&self, key: u64) -> Option<Arc<str>> {
+        self.listeners().get(&key).cloned()
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, HashMap<u64, Arc<str>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Watched {
-    pub(crate) fn new() -> Self {
-        let watch = Watch {
-            epoch: Instant::now(),
-            version: AtomicU32::new(0),
-            conn: AtomicU64::new(0),
-            listener: AtomicU64::new(0),
-            name: AtomicUsize::new(0),
-            since: AtomicU64::new(0),
-            known: Mutex::default(),
-        };
-        Self { watch: Arc::new(watch), names: Vec::new() }
+    /// `epoch` is the moment zero of the loop's clock, if that is the system's, or now.
+    pub(crate) fn new(epoch: Instant) -> Self {
+        Self { watch: Arc::new(Watch::new(epoch)), version: 0, turn: 0, stalls: None }
     }
 
     pub(crate) fn observer(&self) -> Observer {
         Observer { watch: Arc::clone(&self.watch) }
     }
 
+    /// A turn begins.
+    #[inline]
+    pub(crate) fn begin_turn(&mut self, now: Moment, clock: &Clock) {
+        // Whoever watches from another thread has no other clock than the system's.
+        let began = match clock.is_of_the_system() {
+            true => now,
+            false => Moment::START.after(self.watch.epoch.elapsed()),
+        };
+        self.watch.turn_began.store(began.as_nanos(), Ordering::Relaxed);
+        self.turn = self.turn.wrapping_add(1) | 1;
+        if let Some(stalls) = &mut self.stalls {
+            stalls.times.begin(now);
+            stalls.watchdog.begin(self.turn);
+        }
+    }
+
+    /// Somebody has looked at the clock, between two calls.
+    #[inline]
+    pub(crate) fn look(&mut self, now: Moment, kind: impl FnOnce(Key) -> Option<ConnKind>) {
+        if let Some(stalls) = &mut self.stalls {
+            stalls.times.look(&self.watch, now, kind);
+        }
+    }
+
+    /// The loop does something else than calling handlers.
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        if let Some(stalls) = &mut self.stalls {
+            stalls.times.forget();
+        }
+    }
+
+    /// The turn is over.
+    #[inline]
+    pub(crate) fn end_turn(&mut self, stats: &mut Stats) {
+        self.turn = self.turn.wrapping_add(1);
+        let Some(stalls) = &mut self.stalls else { return };
+        let seen = stalls.watchdog.take_stalls();
+        if seen > 0 {
+            let took = self.watch.turn_began().elapsed();
+            crate::trace::trace_event!(warn, "the loop goes on after {:.2} s", took.as_secs_f64());
+            stats.stalls += seen;
+            stats.stall_longest = stats.stall_longest.max(took);
+        }
+        stalls.watchdog.end(self.turn);
+    }
+
     /// User code is about to run.
     #[inline]
-    pub(crate) fn enter(&mut self, conn: Option<Key>, listener: Option<Key>, name: &'static str, now: Instant) {
-        // Names are few, and the same ones each time: comparing where they lie is enough.
-        let known = self.names.iter().position(|known| std::ptr::eq(known.as_ptr(), name.as_ptr()));
-        let name = known.map_or_else(|| self.learn(name), |at| at + 1);
-        let since = now.saturating_duration_since(self.watch.epoch);
+    pub(crate) fn enter(&mut self, call: Call, clock: &mut Clock, kind: impl Fn(Key) -> Option<ConnKind>) {
         let watch = &*self.watch;
-        let version = watch.version.load(Ordering::Relaxed);
-        watch.version.store(version.wrapping_add(1), Ordering::Relaxed);
+        watch.version.store(self.version.wrapping_add(1), Ordering::Relaxed);
         fence(Ordering::Release);
-        watch.conn.store(conn.map_or(0, Key::to_bits), Ordering::Relaxed);
-        watch.listener.store(listener.map_or(0, Key::to_bits), Ordering::Relaxed);
-        watch.name.store(name, Ordering::Relaxed);
-        watch.since.store(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        watch.version.store(version.wrapping_add(2), Ordering::Release);
+        watch.conn.store(call.conn.map_or(0, Key::to_bits), Ordering::Relaxed);
+        watch.listener.store(call.listener.map_or(0, Key::to_bits), Ordering::Relaxed);
+        watch.what.store(call.what.code(), Ordering::Relaxed);
+        self.version = self.version.wrapping_add(2);
+        watch.version.store(self.version, Ordering::Release);
+        if let Some(stalls) = &mut self.stalls {
+            stalls.times.enter(watch, call, clock, kind);
+        }
     }
 
     /// It has returned.
     #[inline]
-    pub(crate) fn leave(&mut self) {
-        self.watch.name.store(0, Ordering::Relaxed);
-    }
-
-    #[cold]
-    fn learn(&mut self, name: &'static str) -> usize {
-        self.names.push(name);
-        self.watch.known().names.push(name);
-        self.names.len()
+    pub(crate) fn leave(&mut self, clock: &mut Clock) {
+        let watch = &*self.watch;
+        if let Some(stalls) = &mut self.stalls {
+            if stalls.watchdog.has_caught(self.version) {
+                stalls.times.end_stall(watch, clock);
+            } else {
+                stalls.times.leave(watch, clock);
+            }
+        }
+        watch.what.store(NOTHING, Ordering::Relaxed);
     }
 
     pub(crate) fn listens(&self, key: Key, url: &str) {
-        self.watch.known().listeners.insert(key.to_bits(), url.into());
+        self.watch.listeners().insert(key.to_bits(), url.into());
     }
 
     pub(crate) fn listens_no_more(&self, key: Key) {
-        self.watch.known().listeners.remove(&key.to_bits());
+        self.watch.listeners().remove(&key.to_bits());
     }
 }
 
 impl<S> Core<S> {
     /// Others will want to know which handler runs.
     pub(crate) fn be_watched(&mut self) -> Observer {
-        self.watch.get_or_insert_with(|| Box::new(Watched::new())).observer()
+        self.watched().observer()
+    }
+
+    /// Has a thread see to it that the loop comes back.
+    pub(crate) fn watch_stalls(&mut self, options: StallWatch) -> Result<()> {
+        let watched = self.watched();
+        let watchdog = Watchdog::start(Arc::clone(&watched.watch), options)?;
+        let times = watched.stalls.take().map_or_else(Latencies::new, |before| before.times);
+        watched.stalls = Some(Box::new(Stalls { watchdog, times }));
+        Ok(())
+    }
+
+    pub(crate) fn latencies(&self) -> &[Latency] {
+        let stalls = self.watch.as_ref().and_then(|watched| watched.stalls.as_ref());
+        stalls.map_or(&[], |stalls| stalls.times.entries())
+    }
+
+    fn watched(&mut self) -> &mut Watched {
+        let (conns, clock) = (&self.conns, &self.clock);
+        self.watch.get_or_insert_with(|| {
+            let epoch = if clock.is_of_the_system() { clock.instant(Moment::START) } else { Instant::now() };
+            let watched = Box::new(Watched::new(epoch));
+            for (key, conn) in conns.iter() {
+                if let Some(url) = conn.io.listens_on() {
+                    watched.listens(key, url);
+                }
+            }
+            watched
+        })
     }
 }
 
@@ -181,12 +321,14 @@ impl<S> Core<S> {
 mod tests {
     use super::*;
     use crate::id::Table;
+    use crate::time::ManualClock;
 
     #[test]
     fn what_runs_is_seen_from_another_thread_until_it_returns() {
         let mut table = Table::new();
         let (listener, conn) = (table.insert(()), table.insert(()));
-        let mut watched = Watched::new();
+        let mut clock = Clock::manual(ManualClock::new());
+        let mut watched = Watched::new(Instant::now());
         let observer = watched.observer();
         let seen = || {
             let observer = observer.clone();
@@ -194,15 +336,17 @@ mod tests {
         };
         watched.listens(listener, "tcp://[::1]:7");
         assert_eq!(seen(), None);
-        watched.enter(Some(conn), Some(listener), "Data", Instant::now());
+        watched.begin_turn(Moment::START, &clock);
+        let call = Call { conn: Some(conn), listener: Some(listener), what: What::Data };
+        watched.enter(call, &mut clock, |_| None);
         let running = seen().unwrap();
         assert_eq!((running.conn, running.event), (Some(ConnId(conn)), "Data"));
         assert_eq!(running.listener.as_deref(), Some("tcp://[::1]:7"));
-        assert!(running.to_string().contains("(listener tcp://[::1]:7) in Data for 0.0 s"), "{running}");
-        watched.leave();
+        assert!(running.to_string().contains("(listener tcp://[::1]:7) in Data for "), "{running}");
+        watched.leave(&mut clock);
         assert_eq!(observer.running(), None);
         watched.listens_no_more(listener);
-        watched.enter(None, Some(listener), "timer", Instant::now());
+        watched.enter(Call { conn: None, what: What::Timer, ..call }, &mut clock, |_| None);
         assert_eq!(seen().map(|running| (running.conn, running.listener)), Some((None, None)));
     }
 }

@@ -129,6 +129,7 @@ impl fmt::Display for Scheme {
 
 /// What carries a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Transport {
     /// A TCP connection.
     Tcp,

@@ -5,6 +5,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
 
+#[cfg(feature = "mdns")]
+use crate::net::multicast;
 use crate::net::resolve::{Deliver, Refused, Resolver};
 use crate::net::{Listener, Stream, Target, Udp};
 use crate::options::{ConnectOptions, ListenOptions};
@@ -81,6 +83,27 @@ impl Sockets {
             return host.connect_udp(addr, o).map(Udp::Mem);
         }
         Udp::connect(addr, o)
+    }
+
+    /// The interfaces of this machine; in a simulation the one that every host there has.
+    #[cfg(feature = "mdns")]
+    pub(crate) fn interfaces(&self) -> io::Result<Vec<multicast::Interface>> {
+        #[cfg(feature = "sim")]
+        if let Some(host) = &self.host {
+            let addrs = vec![(host.ip(), 8)];
+            return Ok(vec![multicast::Interface { name: "sim".into(), index: 1, addrs, is_shared: true }]);
+        }
+        multicast::interfaces()
+    }
+
+    /// A socket that hears a group on an interface.
+    #[cfg(feature = "mdns")]
+    pub(crate) fn join(&self, group: SocketAddr, interface: &multicast::Interface) -> io::Result<Udp> {
+        #[cfg(feature = "sim")]
+        if let Some(host) = &self.host {
+            return host.join(group).map(Udp::Mem);
+        }
+        multicast::join(group, interface)
     }
 
     /// 64 bits that nobody can guess; in a simulation those that its seed decides. Fails where the system has none.

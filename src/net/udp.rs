@@ -1,12 +1,16 @@
 //! UDP sockets, bound or connected.
 
 use std::io;
+#[cfg(feature = "sntp")]
+use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use socket2::Type;
 
 #[cfg(feature = "sim")]
 use crate::net::mem::MemUdp;
+#[cfg(feature = "sntp")]
+use crate::net::noted::{self, Noted};
 use crate::net::sockopt::{self, Common};
 use crate::options::{ConnectOptions, ListenOptions};
 use crate::reactor::Source;
@@ -62,6 +66,37 @@ impl Udp {
         }
     }
 
+    /// Has the system note when datagrams come, and to which address, where it can.
+    #[cfg(feature = "sntp")]
+    pub(crate) fn note_arrivals(&self) {
+        match self {
+            // Without it they are timed as they are read.
+            Self::System(socket) => _ = noted::enable(socket),
+            #[cfg(feature = "sim")]
+            Self::Mem(_) => {}
+        }
+    }
+
+    /// As [`recv_from`](Self::recv_from), and what was noted of it.
+    #[cfg(feature = "sntp")]
+    pub(crate) fn recv_noted(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr, Noted)> {
+        match self {
+            Self::System(socket) => noted::recv_from(socket, buf),
+            #[cfg(feature = "sim")]
+            Self::Mem(socket) => socket.recv_from(buf).map(|(n, from)| (n, from, Noted::default())),
+        }
+    }
+
+    /// As [`send_to`](Self::send_to), from the address that was asked, where the socket has more than one: whoever asked believes
+    /// no other.
+    #[cfg(feature = "sntp")]
+    pub(crate) fn send_from(&self, data: &[u8], to: SocketAddr, from: Option<IpAddr>) -> io::Result<usize> {
+        match (self, from) {
+            (Self::System(socket), Some(from)) => noted::send_from(socket, data, to, from),
+            _ => self.send_to(data, to),
+        }
+    }
+
     pub(crate) fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<usize> {
         match self {
             Self::System(socket) => socket.send_to(data, to),
@@ -99,6 +134,9 @@ impl Udp {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(all(feature = "sntp", target_os = "linux"))]
+    use std::time::Duration;
+
     use mio::Interest;
     use socket2::SockRef;
 
@@ -174,6 +212,33 @@ mod tests {
         assert_eq!(bind(&addr, options()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         let shared = bind("127.0.0.1:0", options().reuse_address(true)).unwrap();
         bind(&shared.local_addr().unwrap().to_string(), options().reuse_address(true)).unwrap();
+    }
+
+    #[cfg(all(feature = "sntp", target_os = "linux"))]
+    #[test]
+    fn a_datagram_is_timed_when_it_comes_however_late_it_is_read() {
+        for addr in ["127.0.0.1:0", "[::1]:0"] {
+            let mut server = bind(addr, options()).unwrap();
+            server.note_arrivals();
+            let client = Udp::connect(server.local_addr().unwrap(), &ConnectOptions::new("udp://h:1")).unwrap();
+            // The system begins to note when it is first asked to, a moment later.
+            let mut buf = [0; 64];
+            let late = Duration::from_millis(30);
+            let age = (0..100).find_map(|_| {
+                client.send(b"one").unwrap();
+                ready(server.source(), Interest::READABLE);
+                // The handler of somebody else.
+                let busy = std::time::Instant::now();
+                while busy.elapsed() < late {}
+                let (n, from, Noted { age, .. }) = server.recv_noted(&mut buf).unwrap();
+                assert_eq!((&buf[..n], from), (&b"one"[..], client.local_addr().unwrap()), "{addr}");
+                age.filter(|age| *age >= late)
+            });
+            let age = age.expect("noted");
+            assert!(age < late * 10, "{addr}: {age:?}");
+            let nothing = server.recv_noted(&mut buf).unwrap_err();
+            assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock, "{addr}");
+        }
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Protocols without I/O: bytes and `now` in, events and bytes out.
 
 #[cfg(feature = "dns")]
-pub mod dns;
+pub(crate) mod dns;
 #[cfg(feature = "http")]
-pub mod http;
+pub(crate) mod http;
 #[cfg(feature = "mqtt")]
-pub mod mqtt;
+pub(crate) mod mqtt;
 #[cfg(feature = "sntp")]
-pub mod sntp;
+pub(crate) mod sntp;

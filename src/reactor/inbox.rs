@@ -5,6 +5,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::{fmt, io};
 
 use crate::error::{Error, Kind, Result};
@@ -36,7 +37,7 @@ pub(crate) type Job = Box<dyn FnOnce(&mut dyn Any) + Send>;
 
 /// Wakes a manager from any thread: with bytes for one connection, or to stop.
 ///
-/// Clones are cheap and may go anywhere. A burst of calls between two turns costs one system call.
+/// Clones are cheap and may go anywhere. A call costs a system call only where the loop sleeps and nobody has woken it yet.
 ///
 /// ```
 /// use std::time::Duration;
@@ -69,6 +70,8 @@ struct Shared {
     mail: Mailbox<Queue>,
     waker: Option<mio::Waker>,
     bytes_max: usize,
+    /// System calls made to wake the loop.
+    wakes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -148,7 +151,7 @@ impl fmt::Debug for Waker {
 
 impl Inbox {
     pub(crate) fn new(waker: Option<mio::Waker>, bytes_max: usize) -> Self {
-        let shared = Shared { mail: Mailbox::new(Queue::default()), waker, bytes_max };
+        let shared = Shared { mail: Mailbox::new(Queue::default()), waker, bytes_max, wakes: AtomicU64::new(0) };
         Self { shared: Arc::new(shared) }
     }
 
@@ -169,7 +172,17 @@ impl Inbox {
         self.shared.mail.has_mail()
     }
 
-    /// Swaps what is queued with `into`, which must be empty.
+    /// System calls made to wake the loop so far.
+    pub(crate) fn wakes(&self) -> u64 {
+        self.shared.wakes.load(Ordering::Relaxed)
+    }
+
+    /// The loop may sleep after this: whoever has mail for it wakes it.
+    pub(crate) fn rest(&self) {
+        self.shared.mail.rest();
+    }
+
+    /// Swaps what is queued with `into`, which must be empty. Until [`rest`](Self::rest), mail wakes nobody.
     pub(crate) fn drain(&self, into: &mut VecDeque<Command>) {
         self.shared.mail.take(|queue| {
             std::mem::swap(&mut queue.commands, into);
@@ -209,16 +222,21 @@ impl Shared {
     }
 
     fn push(&self, command: Command) -> Result<()> {
+        // What is not taken is dropped without the lock: it may be the user's, and call us again.
+        let mut command = Some(command);
         self.put(|queue| {
             queue.check_running()?;
-            queue.commands.push_back(command);
+            queue.commands.extend(command.take());
             Ok(())
         })
     }
 
     fn wake(&self) -> Result<()> {
         match &self.waker {
-            Some(waker) => waker.wake().map_err(|e| Error::io("cannot wake the loop", e)),
+            Some(waker) => {
+                self.wakes.fetch_add(1, Ordering::Relaxed);
+                waker.wake().map_err(|e| Error::io("cannot wake the loop", e))
+            }
             None => Ok(()),
         }
     }

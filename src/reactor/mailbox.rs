@@ -3,21 +3,26 @@
 use std::sync::PoisonError;
 
 // The model in `loom/` compiles this very file, with the locks and atomics of its own kind.
-use super::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
+use super::sync::{AtomicU8, Mutex, MutexGuard, Ordering};
 
-/// What is queued, behind a lock, and whether its reader has been woken for it.
+/// What is queued, behind a lock, and whether its reader has to be woken for it.
 ///
-/// The order of the steps is all there is to it, and the model in `loom/` keeps it: who puts something in
-/// raises the flag afterwards and wakes if it was down; who takes lowers the flag first.
+/// The order of the steps is all there is to it, and the model in `loom/` keeps it: who puts something in marks the mailbox
+/// afterwards, and wakes if the reader rests; the reader says that it rests, and then looks once more whether there is
+/// mail. Every step changes the one word, so none can miss the other.
 pub(crate) struct Mailbox<Q> {
     queue: Mutex<Q>,
-    /// Raised by the first who puts something in after it was emptied, who alone wakes.
-    woken: AtomicBool,
+    state: AtomicU8,
 }
+
+/// Something was put in since the reader last took.
+const MAIL: u8 = 1;
+/// The reader is at work, or somebody has woken it: it looks again before it rests.
+const AWAKE: u8 = 2;
 
 impl<Q> Mailbox<Q> {
     pub(crate) fn new(queue: Q) -> Self {
-        Self { queue: Mutex::new(queue), woken: AtomicBool::new(false) }
+        Self { queue: Mutex::new(queue), state: AtomicU8::new(0) }
     }
 
     /// The queue, for what concerns its reader only later.
@@ -26,27 +31,34 @@ impl<Q> Mailbox<Q> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the queue, then wakes the reader unless somebody has since it last took. A change that fails wakes nobody.
+    /// Changes the queue, then wakes the reader if it rests and nobody else has woken it. A change that fails wakes nobody.
     pub(crate) fn put<E>(
         &self,
         change: impl FnOnce(&mut Q) -> Result<(), E>,
         wake: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         change(&mut self.lock())?;
-        if self.woken.swap(true, Ordering::AcqRel) { Ok(()) } else { wake() }
+        let before = self.state.fetch_or(MAIL | AWAKE, Ordering::AcqRel);
+        if before & AWAKE == 0 { wake() } else { Ok(()) }
     }
 
     /// Somebody has put something in since the reader last took.
     pub(crate) fn has_mail(&self) -> bool {
-        self.woken.load(Ordering::Acquire)
+        self.state.load(Ordering::Acquire) & MAIL != 0
     }
 
-    /// The reader's half: empties the queue, if there is mail.
+    /// The reader's first half, when it wakes up: empties the queue, if there is mail, and spares others the wake until
+    /// [`rest`](Self::rest).
     pub(crate) fn take(&self, empty: impl FnOnce(&mut Q)) {
-        // The flag falls before the queue is looked at: whoever puts something in after that wakes again. The other order
-        // would lose the wake of what comes between the two.
-        if self.woken.swap(false, Ordering::AcqRel) {
+        // The mark goes before the queue is looked at: what comes after that is marked again.
+        if self.state.swap(AWAKE, Ordering::AcqRel) & MAIL != 0 {
             empty(&mut self.lock());
         }
+    }
+
+    /// The reader's second half, before it may sleep: from here on it has to be woken. What came before is found by
+    /// [`has_mail`](Self::has_mail).
+    pub(crate) fn rest(&self) {
+        self.state.fetch_and(!AWAKE, Ordering::AcqRel);
     }
 }

@@ -1,6 +1,8 @@
 //! The system's readiness, through mio.
 
 use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use mio::event::Source;
@@ -11,6 +13,8 @@ use super::{Ready, Token, Watch};
 pub(crate) struct MioReactor {
     poll: Poll,
     events: Events,
+    /// The last wait took as many events as there is room for: more may wait in the kernel.
+    is_full: bool,
 }
 
 /// Events taken in one turn; more wait in the kernel for the next.
@@ -23,10 +27,13 @@ const ATTEMPT: usize = 1 << (usize::BITS - 2);
 /// The same for sockets to name servers.
 #[cfg(feature = "dns")]
 const NAME: usize = 1 << (usize::BITS - 3);
+/// The same for those of multicast DNS.
+#[cfg(feature = "mdns")]
+const MDNS: usize = 1 << (usize::BITS - 4);
 
 impl MioReactor {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self { poll: Poll::new()?, events: Events::with_capacity(EVENTS_MAX) })
+        Ok(Self { poll: Poll::new()?, events: Events::with_capacity(EVENTS_MAX), is_full: false })
     }
 
     pub(super) fn waker(&self) -> io::Result<mio::Waker> {
@@ -46,6 +53,10 @@ impl MioReactor {
         let _ = source.deregister(self.poll.registry());
     }
 
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     pub(super) fn wait(&mut self, timeout: Option<Duration>, into: &mut Vec<Ready>) -> io::Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Ok(()) => {}
@@ -53,6 +64,7 @@ impl MioReactor {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(e) => return Err(e),
         }
+        self.is_full = self.events.iter().count() >= EVENTS_MAX;
         for event in &self.events {
             let Some(token) = decode(event.token()) else { continue };
             into.push(Ready {
@@ -64,6 +76,13 @@ impl MioReactor {
             });
         }
         Ok(())
+    }
+}
+
+#[cfg(unix)]
+impl AsFd for MioReactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.registry().as_fd()
     }
 }
 
@@ -85,6 +104,8 @@ fn encode(token: Token) -> mio::Token {
         Token::Attempt(slot) => mio::Token(slot | ATTEMPT),
         #[cfg(feature = "dns")]
         Token::Name(slot) => mio::Token(slot | NAME),
+        #[cfg(feature = "mdns")]
+        Token::Mdns(slot) => mio::Token(slot | MDNS),
         #[cfg(feature = "signals")]
         Token::Signal => SIGNAL,
     }
@@ -99,6 +120,8 @@ fn decode(token: mio::Token) -> Option<Token> {
         mio::Token(word) if word & ATTEMPT != 0 => Some(Token::Attempt(word & !ATTEMPT)),
         #[cfg(feature = "dns")]
         mio::Token(word) if word & NAME != 0 => Some(Token::Name(word & !NAME)),
+        #[cfg(feature = "mdns")]
+        mio::Token(word) if word & MDNS != 0 => Some(Token::Mdns(word & !MDNS)),
         mio::Token(word) => Some(Token::Conn(word)),
     }
 }

@@ -8,11 +8,13 @@ mod mio;
 pub(crate) mod sim;
 /// What the mailbox is made of.
 mod sync {
-    pub(super) use std::sync::atomic::{AtomicBool, Ordering};
+    pub(super) use std::sync::atomic::{AtomicU8, Ordering};
     pub(super) use std::sync::{Mutex, MutexGuard};
 }
 
 use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 #[cfg(feature = "async")]
@@ -29,6 +31,8 @@ pub(crate) enum Token {
     Attempt(usize),
     #[cfg(feature = "dns")]
     Name(usize),
+    #[cfg(feature = "mdns")]
+    Mdns(usize),
     #[cfg(feature = "signals")]
     Signal,
 }
@@ -125,6 +129,15 @@ impl Reactor {
         }
     }
 
+    /// The last wait may have left events behind.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Mio(reactor) => reactor.is_full(),
+            #[cfg(feature = "sim")]
+            Self::Sim(_) => false,
+        }
+    }
+
     /// The half that other threads wake the loop through.
     pub(crate) fn inbox(&mut self, bytes_max: usize) -> io::Result<Inbox> {
         match self {
@@ -135,6 +148,18 @@ impl Reactor {
                 reactor.set_mail(inbox.waker());
                 Ok(inbox)
             }
+        }
+    }
+}
+
+/// Readable when a wait would end at once.
+#[cfg(unix)]
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Mio(reactor) => reactor.as_fd(),
+            #[cfg(feature = "sim")]
+            Self::Sim(reactor) => reactor.as_fd(),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Readiness in a simulated world, where waiting moves the time on.
 
 use std::io;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use crate::net::mem::{MemSocket, Sim};
@@ -13,11 +15,22 @@ pub(crate) struct SimReactor {
     index: usize,
     /// Tells whether there is mail for the manager, which ends a wait.
     mail: Option<Waker>,
+    /// What a loop around this one may watch: nothing ever happens there.
+    #[cfg(unix)]
+    nothing: mio::Poll,
 }
 
 impl SimReactor {
-    pub(crate) fn new(sim: &Sim) -> Self {
-        Self { sim: sim.clone(), index: sim.world().add_reactor(), mail: None }
+    pub(crate) fn new(sim: &Sim) -> io::Result<Self> {
+        #[cfg(unix)]
+        let nothing = mio::Poll::new()?;
+        Ok(Self {
+            sim: sim.clone(),
+            index: sim.world().add_reactor(),
+            mail: None,
+            #[cfg(unix)]
+            nothing,
+        })
     }
 
     pub(super) fn set_mail(&mut self, mail: Waker) {
@@ -49,5 +62,12 @@ impl SimReactor {
                 return Err(io::Error::new(io::ErrorKind::Deadlock, what));
             }
         }
+    }
+}
+
+#[cfg(unix)]
+impl AsFd for SimReactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.nothing.registry().as_fd()
     }
 }

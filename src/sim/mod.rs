@@ -66,7 +66,7 @@
 mod run;
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use self::run::{Failure, Pollable};
 pub use crate::net::mem::{Faults, Rng, Route, Sim, SimListener, SimSocket, SimUdp};
@@ -133,6 +133,17 @@ impl Sim {
     /// due is late.
     pub fn advance(&self, by: Duration) {
         self.clock().advance(by);
+    }
+
+    /// What the wall clocks of all machines show that were not set by their programs. They begin at 2000-01-01.
+    pub fn wall_clock(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.wall().get().saturating_add(self.elapsed())
+    }
+
+    /// Has somebody set the wall clocks, forwards or backwards. No timer and no deadline goes by them.
+    pub fn set_wall_clock(&self, time: SystemTime) {
+        let shows = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.wall().set(shows.saturating_sub(self.elapsed()));
     }
 
     /// Sockets that are open in this world, those of managers and those of the test. What is left of them when it should be

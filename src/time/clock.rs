@@ -16,8 +16,18 @@ impl Moment {
     /// Later than any deadline: nothing is due.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
+    pub(crate) fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     pub(crate) fn after(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(nanos(wait)))
+    }
+
+    /// So long ago.
+    #[cfg(feature = "sntp")]
+    pub(crate) fn before(self, ago: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(ago)))
     }
 
     /// How long from `earlier` until this; zero when it is not later.
@@ -92,9 +102,9 @@ pub(crate) struct Clock {
 enum Source {
     System,
     Manual(ManualClock),
-    /// As a hand's, but it moves on while a manager waits.
+    /// As a hand's, but it moves on while a manager waits, and what its wall clock showed at zero may change.
     #[cfg(feature = "sim")]
-    Simulated(ManualClock),
+    Simulated(ManualClock, Rc<Cell<Duration>>),
 }
 
 impl Clock {
@@ -108,9 +118,9 @@ impl Clock {
     }
 
     #[cfg(feature = "sim")]
-    pub(crate) fn simulated(clock: ManualClock, epoch: Instant) -> Self {
+    pub(crate) fn simulated(clock: ManualClock, wall: Rc<Cell<Duration>>, epoch: Instant) -> Self {
         let raw = nanos(clock.elapsed());
-        Self::new(epoch, Source::Simulated(clock), raw)
+        Self::new(epoch, Source::Simulated(clock, wall), raw)
     }
 
     fn new(epoch: Instant, source: Source, raw: u64) -> Self {
@@ -128,6 +138,11 @@ impl Clock {
         matches!(self.source, Source::Manual(_))
     }
 
+    /// Its time is that of `Instant::now`.
+    pub(crate) fn is_of_the_system(&self) -> bool {
+        matches!(self.source, Source::System)
+    }
+
     pub(crate) fn now(&mut self) -> Moment {
         let (raw, now) = self.reading();
         self.last = (raw, now);
@@ -140,7 +155,7 @@ impl Clock {
             Source::System => nanos(self.epoch.elapsed()),
             Source::Manual(clock) => nanos(clock.elapsed()),
             #[cfg(feature = "sim")]
-            Source::Simulated(clock) => nanos(clock.elapsed()),
+            Source::Simulated(clock, _) => nanos(clock.elapsed()),
         };
         let (last_raw, last) = self.last;
         (raw, last.saturating_add(raw.saturating_sub(last_raw)))
@@ -167,7 +182,7 @@ impl Clock {
             Source::System => SystemTime::now(),
             Source::Manual(clock) => UNIX_EPOCH + Y2K.saturating_add(clock.elapsed()).min(YEAR_9999),
             #[cfg(feature = "sim")]
-            Source::Simulated(clock) => UNIX_EPOCH + Y2K.saturating_add(clock.elapsed()).min(YEAR_9999),
+            Source::Simulated(clock, wall) => UNIX_EPOCH + wall.get().saturating_add(clock.elapsed()).min(YEAR_9999),
         }
     }
 }
@@ -207,7 +222,7 @@ impl Clock {
 
 /// Where a clock that is moved by hand begins.
 #[cfg_attr(not(any(feature = "http", feature = "sntp")), allow(dead_code))]
-const Y2K: Duration = Duration::from_secs(946_684_800);
+pub(crate) const Y2K: Duration = Duration::from_secs(946_684_800);
 /// Where it ends: later a system may have no name for the time.
 #[cfg_attr(not(any(feature = "http", feature = "sntp")), allow(dead_code))]
 const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);

@@ -18,15 +18,21 @@ impl DateCache {
     }
 
     /// The date at `now`. Asks the wall clock at most once per second, so a step of it shows a second later.
+    #[inline]
     pub(crate) fn get(&mut self, now: Moment, clock: &Clock) -> &[u8; 29] {
         if now >= self.good_until {
-            let wall = clock.wall();
-            let date = httpdate::HttpDate::from(UNIX_EPOCH + wall.min(YEAR_9999));
-            // Into the text itself: not even one request in a second allocates. It always fits.
-            let _ = write!(&mut self.text[..], "{date}");
-            self.good_until = now.after(Duration::from_nanos(u64::from(1_000_000_000 - wall.subsec_nanos())));
+            self.renew(now, clock);
         }
         &self.text
+    }
+
+    #[cold]
+    fn renew(&mut self, now: Moment, clock: &Clock) {
+        let wall = clock.wall();
+        let date = httpdate::HttpDate::from(UNIX_EPOCH + wall.min(YEAR_9999));
+        // Into the text itself: not even one request in a second allocates. It always fits.
+        let _ = write!(&mut self.text[..], "{date}");
+        self.good_until = now.after(Duration::from_nanos(u64::from(1_000_000_000 - wall.subsec_nanos())));
     }
 }
 

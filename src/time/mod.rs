@@ -8,6 +8,8 @@ mod deadlines;
 mod wall;
 
 pub use clock::ManualClock;
+#[cfg(feature = "sim")]
+pub(crate) use clock::Y2K;
 pub(crate) use clock::{Clock, Moment};
 #[cfg(feature = "http")]
 pub(crate) use date::DateCache;

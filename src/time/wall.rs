@@ -50,11 +50,12 @@ impl Wall {
         self.owed = offset;
     }
 
-    /// Moves it by this at once.
+    /// Moves what it shows by this, at once. A leap second that does not lie ahead from there as it did from here is forgotten.
     pub(crate) fn step(&mut self, now: Moment, offset: i64) {
+        let shows = self.read(now).saturating_add(offset);
         self.settle(now);
-        self.shows = self.shows.saturating_add(offset);
-        self.owed = 0;
+        (self.shows, self.owed) = (shows, 0);
+        self.leap = self.leap.filter(|leap| !leap.has_begun(shows) && leap.midnight == month_end(shows));
     }
 
     /// What it has still to gain or to lose.
@@ -245,6 +246,34 @@ mod tests {
         assert!(wall.is_near_leap(at(0)) && !Wall::new(at(0), JULY).is_near_leap(at(0)));
         wall.set_leap(at(1000), None);
         assert_eq!(wall.read(at(3000)), JULY + SECOND);
+    }
+
+    #[test]
+    fn a_step_across_a_leap_second_ends_where_it_was_to() {
+        const HOUR: i64 = 3600 * SECOND;
+        // (which, ms, how far before midnight it is then, to what it is set, whether the leap second is still ahead)
+        for (is_added, ms, shown, to, is_ahead) in [
+            (true, 0, -HOUR, -HOUR / 2, true),
+            (true, 0, -HOUR, HOUR, false),
+            (true, 0, -HOUR, -40 * DAY, false),
+            (true, 3_600_500, -1, -HOUR, true),
+            (true, 3_600_500, -1, 0, false),
+            (true, 3_600_500, -1, HOUR, false),
+            (true, 3_602_000, SECOND, HOUR, false),
+            (true, 3_602_000, SECOND, -HOUR, true),
+            (false, 0, -HOUR, -HOUR / 2, true),
+            (false, 0, -HOUR, HOUR, false),
+            (false, 3_599_500, SECOND / 2, HOUR, false),
+        ] {
+            let mut wall = Wall::new(at(0), JULY - HOUR);
+            wall.set_leap(at(0), Some(is_added));
+            let row = format!("{is_added} {ms} {to}");
+            assert_eq!(wall.read(at(ms)) - JULY, shown, "{row}");
+            wall.step(at(ms), to - shown);
+            assert_eq!(wall.read(at(ms)) - JULY, to, "{row}");
+            assert_eq!(wall.read(at(ms + 1000)) - JULY, to + SECOND, "{row}, a second later");
+            assert_eq!(wall.leap().is_some(), is_ahead, "{row}");
+        }
     }
 
     #[test]

@@ -4,6 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
+use vansire::aio::Overflow;
+use vansire::broker::{Broker, Options};
+use vansire::mqtt::ClientOptions;
+
 use crate::support::{Blocker, Hand, block_on, counter, ms, nothing, on_each_runtime, until};
 
 /// Counts itself.
@@ -132,10 +136,102 @@ fn what_was_opened_for_a_caller_that_is_gone_is_closed() {
         check!("connect", manager.connect("tcp://127.0.0.1:9", nothing));
         check!("connect to a server", manager.connect(format!("tcp://{to}"), nothing));
         check!("http_connect", manager.http_connect("http://127.0.0.1:9", nothing));
+        check!("mqtt_connect", manager.mqtt_connect(format!("mqtt://{to}"), ClientOptions::new(), nothing));
+        check!("mqtt_listen", manager.mqtt_listen("mqtt://127.0.0.1:0", |_| Broker::new(Options::new())));
+        check!("sntp_connect", manager.sntp_connect("sntp://127.0.0.1:9", nothing));
         check!("timer_after", manager.timer_after(ms(100_000), |_| {}));
         check!("timer_every", manager.timer_every(ms(100_000), |_| {}));
         // What accepted the connections above has seen them go, too.
         assert!(manager.with(move |cx| cx.net.is_open(server.detach())).await.unwrap());
+    });
+}
+
+#[test]
+fn a_submission_that_is_dropped_without_a_place_is_not_sent() {
+    block_on(async {
+        let manager = counter().commands(1).start().await.unwrap();
+        let (blocker, block) = Blocker::new();
+        manager.submit(move |_| block()).await.unwrap();
+        blocker.wait_until_inside();
+        let mut waiting = Hand::new(manager.submit(|cx| *cx.state = 7));
+        assert!(waiting.poll().is_pending());
+        drop(waiting);
+        blocker.release();
+        assert_eq!(manager.with(|cx| *cx.state).await.unwrap(), 0);
+    });
+}
+
+/// Nothing is closed that should stay: the connection is served by the default handler afterwards, as if the stream had been there.
+#[test]
+fn a_stream_of_events_for_a_caller_that_is_gone_is_dropped_and_its_connection_stays() {
+    on_each_runtime(|| async {
+        let manager = counter().on_event(|cx, _| *cx.state += 1).start().await.unwrap();
+        let listener = manager.listen("tcp://127.0.0.1:0", nothing).await.unwrap();
+        for stage in 0..3 {
+            let (blocker, block) = Blocker::new();
+            manager.submit(move |_| block()).await.unwrap();
+            blocker.wait_until_inside();
+            let mut call = Hand::new(manager.events(listener.id(), 4, Overflow::Pause));
+            assert!(call.poll().is_pending());
+            if stage == 0 {
+                drop(call);
+                blocker.release();
+                // The handler that it had is still there.
+                listener.wakeup(b"").unwrap();
+                assert_eq!(manager.with(|cx| *cx.state).await.unwrap(), 0);
+                continue;
+            }
+            blocker.release();
+            call.wait_for_wakes(1);
+            if stage == 2 {
+                let Poll::Ready(stream) = call.poll() else { panic!("woken without an answer") };
+                let mut stream = stream.unwrap();
+                // An event is not lost with the call that waited for it.
+                let mut next = Hand::new(stream.next());
+                let _ = next.poll();
+                drop(next);
+                listener.wakeup(b"kept").unwrap();
+                while !matches!(stream.next().await.unwrap().1, vansire::aio::OwnedEvent::Wakeup(bytes) if &bytes[..] == b"kept")
+                {
+                }
+                continue;
+            }
+            drop(call);
+            // The first event finds out that the stream is gone, the second one goes to the default handler.
+            while manager.with(|cx| *cx.state).await.unwrap() == 0 {
+                listener.wakeup(b"").unwrap();
+            }
+        }
+        let id = listener.id();
+        assert!(manager.with(move |cx| cx.net.is_open(id)).await.unwrap());
+    });
+}
+
+#[test]
+fn waiting_for_counters_or_for_the_end_may_be_dropped_and_changes_nothing() {
+    on_each_runtime(|| async {
+        let manager = counter().start().await.unwrap();
+        let (blocker, block) = Blocker::new();
+        manager.submit(move |_| block()).await.unwrap();
+        blocker.wait_until_inside();
+        let mut stats = Hand::new(manager.stats());
+        let mut ended = Hand::new(manager.ended());
+        let mut run = Hand::new(manager.run(std::future::pending::<()>()));
+        assert!(stats.poll().is_pending() && ended.poll().is_pending() && run.poll().is_pending());
+        drop((stats, ended, run));
+        blocker.release();
+        assert!(manager.running());
+        assert_eq!(manager.with(|cx| *cx.state).await.unwrap(), 0);
+        // With its time over, `run` is as `shutdown`: it goes on without whoever waits.
+        let (blocker, block) = Blocker::new();
+        manager.submit(move |_| block()).await.unwrap();
+        blocker.wait_until_inside();
+        let mut run = Hand::new(manager.run(async {}));
+        assert!(run.poll().is_pending());
+        drop(run);
+        assert!(!manager.running());
+        blocker.release();
+        assert!(!manager.ended().await.abandoned);
     });
 }
 

@@ -4,12 +4,14 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use tokio::sync::oneshot;
-use vansire::aio::HttpClient;
+use vansire::aio::{HttpClient, SntpClient};
 use vansire::http::{Request, Response};
 use vansire::{Ctx, Event};
 
 use crate::common::{patient, pattern};
-use crate::support::{Blocker, Hand, addr, block_on, counter, nothing, on_each_runtime, until};
+use crate::support::{
+    Blocker, Hand, Launch, addr, block_on, counter, eventually, in_each_way, nothing, on_each_runtime, until,
+};
 
 /// Counts connections, and answers with what it was asked.
 fn mirror(cx: &mut Ctx<'_, u64>, ev: Event<'_>) {
@@ -26,8 +28,8 @@ fn mirror(cx: &mut Ctx<'_, u64>, ev: Event<'_>) {
 
 #[test]
 fn requests_one_after_the_other_share_a_connection() {
-    on_each_runtime(|| async {
-        let manager = counter().start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().launch().await.unwrap();
         let server = manager.listen("http://127.0.0.1:0", mirror).await.unwrap();
         let base = format!("http://{}", addr(&server));
         let client = HttpClient::new(&manager);
@@ -58,11 +60,11 @@ fn requests_one_after_the_other_share_a_connection() {
 
 #[test]
 fn what_cannot_be_sent_or_answered_is_an_error_that_says_why() {
-    block_on(async {
-        let manager = counter().start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().launch().await.unwrap();
         let client = HttpClient::new(&manager);
         let free = addr(&manager.listen("tcp://127.0.0.1:0", nothing).await.unwrap());
-        until("the end of the listener", || TcpStream::connect(free).is_err());
+        eventually("the end of the listener", || TcpStream::connect(free).is_err()).await;
         let e = client.request(Request::get("nonsense")).await.unwrap_err();
         assert!(e.is_bad_url(), "{e}");
         let e = client.request(Request::get(format!("http://{free}/"))).await.unwrap_err();
@@ -112,7 +114,7 @@ fn an_idle_connection_that_was_closed_costs_a_repeatable_request_nothing() {
                     stream.write_all(reply).unwrap();
                 }
             });
-            let manager = counter().start().await.unwrap();
+            let manager = counter().launch().await.unwrap();
             let client = HttpClient::new(&manager);
             assert_eq!(client.request(Request::get(url.clone())).await.unwrap().text(), Some("ok"));
             assert_eq!(client.idle(), 1);
@@ -129,7 +131,7 @@ fn an_idle_connection_that_was_closed_costs_a_repeatable_request_nothing() {
 #[test]
 fn a_request_that_is_dropped_closes_its_connection_and_one_that_was_answered_does_not() {
     on_each_runtime(|| async {
-        let manager = counter().start().await.unwrap();
+        let manager = counter().launch().await.unwrap();
         let (tell, asked) = oneshot::channel();
         let mut tell = Some(tell);
         let server = manager
@@ -177,18 +179,75 @@ fn a_request_that_is_dropped_closes_its_connection_and_one_that_was_answered_doe
 fn a_time_server_is_asked_and_its_silence_is_an_error() {
     use vansire::sntp::ClientOptions;
     on_each_runtime(|| async {
-        let manager = counter().start().await.unwrap();
+        let manager = counter().launch().await.unwrap();
         let server = manager.with(|cx| {
             let id = cx.net.sntp_listen("sntp://127.0.0.1:0", nothing).unwrap();
             cx.net.local_addr(id).unwrap().to_string()
         });
         let server = server.await.unwrap();
-        let sample = manager.sntp_query(format!("sntp://{server}")).await.unwrap();
-        assert!(sample.offset.as_secs_f64().abs() < 1.0, "{sample:?}");
+        let client = SntpClient::new(&manager, format!("sntp://{server}"));
+        // Also a client that is to ask again and again asks once for each query.
+        let every = ClientOptions::new(format!("sntp://{server}")).every(crate::support::ms(64_000));
+        for client in [client.clone(), client, SntpClient::new(&manager, every)] {
+            let sample = client.query().await.unwrap();
+            assert!(sample.offset.as_secs_f64().abs() < 1.0, "{sample:?}");
+        }
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let url = format!("sntp://{}", silent.local_addr().unwrap());
-        let e = manager.sntp_query(ClientOptions::new(url).timeout(crate::support::ms(20)).tries(1)).await.unwrap_err();
+        let client = SntpClient::new(&manager, ClientOptions::new(url).timeout(crate::support::ms(20)).tries(1));
+        let e = client.query().await.unwrap_err();
         assert!(e.is_timed_out(), "{e}");
+        let client = SntpClient::new(&manager, format!("sntp://{}", silent.local_addr().unwrap()));
+        // Held up, so that its first wake is that of the socket.
+        let (blocker, block) = Blocker::new();
+        manager.submit(move |_| block()).await.unwrap();
+        blocker.wait_until_inside();
+        let mut dropped = Hand::new(client.query());
+        assert!(dropped.poll().is_pending());
+        blocker.release();
+        dropped.wait_for_wakes(1);
+        let answer = dropped.poll();
+        assert!(answer.is_pending(), "{answer:?}");
+        drop(dropped);
         while manager.with(|cx| cx.net.connection_count()).await.unwrap() > 1 {}
     });
+}
+
+/// RFC 5905 §7.4.
+#[cfg(feature = "sntp")]
+#[test]
+fn a_time_server_that_does_not_want_to_be_asked_is_not() {
+    // (what it says, what the error is)
+    type Row = (&'static [u8; 4], fn(&vansire::Error) -> bool);
+    let table: [Row; 3] = [
+        (b"DENY", vansire::Error::is_permission_denied),
+        (b"RSTR", vansire::Error::is_permission_denied),
+        (b"RATE", vansire::Error::is_limit_reached),
+    ];
+    for (kiss, expected) in table {
+        block_on(async {
+            let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_read_timeout(Some(crate::common::DEADLINE)).unwrap();
+            let url = format!("sntp://{}", socket.local_addr().unwrap());
+            let server = std::thread::spawn(move || {
+                let mut packet = [0; 48];
+                let (_, from) = socket.recv_from(&mut packet).unwrap();
+                let cookie = packet[40..48].to_vec();
+                packet[0] = 0xe4;
+                packet[12..16].copy_from_slice(kiss);
+                packet[24..32].copy_from_slice(&cookie);
+                socket.send_to(&packet, from).unwrap();
+                socket
+            });
+            let manager = counter().launch().await.unwrap();
+            let client = SntpClient::new(&manager, url);
+            let e = client.query().await.unwrap_err();
+            assert!(expected(&e), "{kiss:?}: {e}");
+            let e = client.clone().query().await.unwrap_err();
+            assert!(expected(&e) && e.to_string().contains("not asked"), "{kiss:?}: {e}");
+            let socket = server.join().unwrap();
+            socket.set_nonblocking(true).unwrap();
+            assert!(socket.recv_from(&mut [0; 48]).is_err(), "{kiss:?}: it was asked again");
+        });
+    }
 }

@@ -1,6 +1,11 @@
 //! Starting and stopping again and again leaves nothing behind.
 
-use crate::support::{addr, counter, hello, on_each_runtime, until};
+use vansire::aio::{HttpClient, MqttClient, Overflow};
+use vansire::broker::{Broker, Options};
+use vansire::http::Request;
+use vansire::mqtt::{ClientOptions, Publish, QoS, Subscription};
+
+use crate::support::{Launch, addr, counter, hello, in_each_way, until};
 
 /// This process's own, not to be disturbed by other tests: run in a process of its own.
 fn count(what: &str) -> usize {
@@ -19,11 +24,19 @@ fn a_thousand_starts_leave_no_descriptor_no_thread_and_no_memory() {
     if !crate::common::process::alone("growth::a_thousand_starts_leave_no_descriptor_no_thread_and_no_memory") {
         return;
     }
-    on_each_runtime(|| async {
+    in_each_way(|| async {
         let cycle = async || {
-            let manager = counter().start().await.unwrap();
+            let manager = counter().launch().await.unwrap();
             let server = manager.listen("http://127.0.0.1:0", hello).await.unwrap();
-            assert_ne!(addr(&server).port(), 0);
+            let broker = manager.mqtt_listen("mqtt://127.0.0.1:0", |_| Broker::new(Options::new())).await.unwrap();
+            let client = MqttClient::connect(&manager, format!("mqtt://{}", addr(&broker)), ClientOptions::new());
+            let client = client.await.unwrap();
+            let all = Subscription::new("#", QoS::AtLeastOnce);
+            let mut messages = client.subscribe(all, 10, Overflow::Pause).await.unwrap();
+            client.publish(&Publish { qos: QoS::AtLeastOnce, ..Publish::new("a", "b") }).await.unwrap();
+            assert_eq!(messages.next().await.unwrap().topic(), "a");
+            let url = format!("http://{}/", addr(&server));
+            assert_eq!(HttpClient::new(&manager).request(Request::get(url)).await.unwrap().status, 200);
             let report = manager.shutdown().await;
             assert!(!report.abandoned);
         };

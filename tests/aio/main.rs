@@ -6,9 +6,19 @@ mod common;
 
 mod cancel;
 mod clients;
+mod crowd;
 mod events;
 mod growth;
+#[cfg(feature = "tokio-fd")]
+mod inline;
+mod mqtt;
+mod mqtt_peer;
 mod order;
+mod panics;
 mod shutdown;
+mod stall;
 mod support;
+mod sweep;
+#[cfg(feature = "tracing")]
+mod traces;
 mod usage;

@@ -1,6 +1,6 @@
 //! Commands: none is lost, each producer's keep their order, and a burst costs few wakes.
 
-use crate::support::{Blocker, block_on, counter, on_each_runtime};
+use crate::support::{Blocker, Launch, block_on, counter, in_each_way};
 
 /// Ten million in a release build, where it takes seconds: .ci/run stress.
 fn commands() -> u64 {
@@ -14,7 +14,7 @@ fn eight_producers_lose_nothing_and_keep_their_order() {
     let each = commands() / PRODUCERS;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build().unwrap();
     runtime.block_on(async {
-        let manager = vansire::AsyncManager::builder(|| [0u64; PRODUCERS as usize]).start().await.unwrap();
+        let manager = vansire::AsyncManager::builder(|| [0u64; PRODUCERS as usize]).launch().await.unwrap();
         let tasks: Vec<_> = (0..PRODUCERS as usize)
             .map(|producer| {
                 let handle = manager.handle();
@@ -40,30 +40,49 @@ fn eight_producers_lose_nothing_and_keep_their_order() {
 #[test]
 fn a_burst_of_ten_thousand_costs_few_wakes() {
     block_on(async {
-        let manager = counter().commands(20_000).start().await.unwrap();
-        let before = manager.stats().await.unwrap().mail_turns;
+        let manager = counter().commands(20_000).launch().await.unwrap();
+        let before = manager.stats().await.unwrap();
         for _ in 0..10_000 {
             manager.post(|cx| *cx.state += 1).unwrap();
         }
-        // Also one that comes while the loop is busy: then the number is exact.
+        assert_eq!(manager.with(|cx| *cx.state).await.unwrap(), 10_000);
+        let after = manager.stats().await.unwrap();
+        let (wakes, turns) = (after.wakes - before.wakes, after.turns - before.turns);
+        // How often the loop comes to rest meanwhile is the scheduler's: some ten times, and 351 where eight threads want two processors.
+        // It is woken only then; that a busy one is not is the next test's.
+        assert!(wakes <= turns + 1 && wakes < 1_000, "{wakes} wakes, {turns} turns for a burst of 10,000");
+    });
+}
+
+#[test]
+fn a_burst_that_comes_while_the_loop_is_busy_costs_no_wake() {
+    block_on(async {
+        let manager = counter().commands(20_000).launch().await.unwrap();
         let (blocker, block) = Blocker::new();
-        manager.post(move |_| block()).unwrap();
+        let (told, wakes_before) = std::sync::mpsc::channel();
+        manager
+            .post(move |cx| {
+                told.send(cx.net.stats().wakes).unwrap();
+                block();
+            })
+            .unwrap();
         blocker.wait_until_inside();
-        let (done, middle) = (manager.handle(), 10_000);
-        for _ in 0..middle {
-            done.post(|cx| *cx.state += 1).unwrap();
+        for _ in 0..10_000 {
+            manager.post(|cx| *cx.state += 1).unwrap();
         }
+        let after = manager.handle();
+        manager.post(move |cx| *cx.state += cx.net.stats().wakes * 1_000_000).unwrap();
         blocker.release();
-        assert_eq!(manager.with(|cx| *cx.state).await.unwrap(), 20_000);
-        let wakes = manager.stats().await.unwrap().mail_turns - before;
-        assert!(wakes < 100, "{wakes} wakes for two bursts of 10,000");
+        let seen = after.with(|cx| *cx.state).await.unwrap();
+        assert_eq!(seen % 1_000_000, 10_000);
+        assert_eq!(seen / 1_000_000, wakes_before.recv().unwrap());
     });
 }
 
 #[test]
 fn closures_wakeups_and_timers_of_one_caller_keep_their_order() {
-    on_each_runtime(|| async {
-        let manager = vansire::AsyncManager::builder(Vec::new).start().await.unwrap();
+    in_each_way(|| async {
+        let manager = vansire::AsyncManager::builder(Vec::new).launch().await.unwrap();
         let listener = manager
             .listen("tcp://127.0.0.1:0", |cx: &mut vansire::Ctx<'_, Vec<u8>>, ev: vansire::Event<'_>| {
                 if let vansire::Event::Wakeup(bytes) = ev {

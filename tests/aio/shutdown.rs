@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
-use vansire::aio::{AsyncBuilder, Conn, Incident, Shutdown};
+use vansire::aio::{AsyncBuilder, Conn, HttpClient, Incident, MqttClient, Shutdown};
+use vansire::broker::{Broker, Options};
+use vansire::mqtt::{ClientOptions, Publish, QoS, ReasonCode};
 use vansire::{AsyncManager, Ctx, Event, http};
 
 use crate::common::client;
 use crate::support::{
-    Blocker, Hand, Incidents, addr, block_on, counter, hello, ms, nothing, on_each_runtime, runtimes, until,
+    Blocker, Hand, Incidents, Launch, addr, block_on, counter, eventually, hello, in_each_way, ms, nothing,
+    on_each_runtime, runtimes, until,
 };
 
 /// Small times, in the proportions of the default ones.
@@ -22,7 +25,7 @@ fn small() -> Shutdown {
 /// A manager with a listener whose handler is blocked by a request.
 async fn blocked(builder: AsyncBuilder<u64>) -> (AsyncManager<u64>, Conn, Blocker, TcpStream) {
     let (blocker, block) = Blocker::new();
-    let manager = builder.start().await.unwrap();
+    let manager = builder.launch().await.unwrap();
     let server = manager
         .listen("http://127.0.0.1:0", move |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
             if let Event::HttpRequest(_) = ev {
@@ -61,15 +64,18 @@ fn j9_and_j11_a_blocked_handler_is_named_then_abandoned_and_frees_everything_whe
         else {
             panic!("{all:?}");
         };
-        let running = running.as_ref().expect("a handler runs");
-        assert_eq!(running.event, "HttpRequest");
-        assert!(running.conn.is_some() && running.elapsed >= ms(90), "{running:?}");
-        assert_eq!(running.listener.as_deref(), Some("http://127.0.0.1:0"));
-        assert!(
-            incidents.texts()[2].contains("(listener http://127.0.0.1:0) in HttpRequest for 0."),
-            "{:?}",
-            incidents.texts()
-        );
+        // Connection, listener, event, and for how long: in the warnings, the report, and what they are printed as.
+        for (running, least) in [(running, ms(90)), (&report.running, ms(140))] {
+            let running = running.as_ref().expect("a handler runs");
+            assert_eq!(running.event, "HttpRequest");
+            assert!(running.conn.is_some() && running.elapsed >= least, "{running:?}");
+            assert_eq!(running.listener.as_deref(), Some("http://127.0.0.1:0"));
+        }
+        let conn = report.running.as_ref().and_then(|running| running.conn).unwrap();
+        let who = format!("the handler of connection {conn} (listener http://127.0.0.1:0) in HttpRequest for ");
+        for text in incidents.texts().into_iter().chain([report.to_string()]) {
+            assert!(text.contains(&who), "{text}");
+        }
         // Nothing is freed below a running handler.
         assert!(TcpStream::connect(to).is_ok());
         // J11: it returns, and its thread ends everything itself; whoever still waits is told.
@@ -116,8 +122,8 @@ fn j14_a_shutdown_nobody_waits_for_goes_on() {
 
 #[test]
 fn j14_no_time_at_all_is_enough_for_a_healthy_thread() {
-    on_each_runtime(|| async {
-        let manager = counter().shutdown(Shutdown::new().limit(ms(0))).start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().shutdown(Shutdown::new().limit(ms(0))).launch().await.unwrap();
         let server = manager.listen("http://127.0.0.1:0", hello).await.unwrap();
         let report = manager.shutdown().await;
         assert!(!report.abandoned && report.died.is_none(), "{report:?}");
@@ -145,14 +151,16 @@ async fn asked(manager: &AsyncManager<u64>) -> (Conn, TcpStream, http::ReplyId) 
 
 #[test]
 fn j16_requests_in_progress_are_answered_while_nothing_new_is_accepted() {
-    on_each_runtime(|| async {
-        let manager = counter().start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().launch().await.unwrap();
         let (server, mut stream, reply) = asked(&manager).await;
         let to = addr(&server);
         let handle = manager.handle();
         let mut shutdown = Hand::new(manager.shutdown());
         assert!(shutdown.poll().is_pending());
-        until("the end of the listener", || TcpStream::connect(to).is_err());
+        // Behind the shutdown in the queue: whoever connects from now on is not accepted, and not counted.
+        handle.with(|_| ()).await.unwrap();
+        eventually("the end of the listener", || TcpStream::connect(to).is_err()).await;
         let e = handle.listen("tcp://127.0.0.1:0", nothing).await.unwrap_err();
         assert!(e.is_stopped(), "{e}");
         // Closures still run while it drains: this is how the answer comes.
@@ -165,12 +173,71 @@ fn j16_requests_in_progress_are_answered_while_nothing_new_is_accepted() {
     });
 }
 
+/// An HTTP client's request, a server's deferred reply, and a published message, all under way when the end begins.
+#[test]
+fn j16_http_and_mqtt_under_way_both_finish_and_clients_say_disconnect() {
+    in_each_way(|| async {
+        let far = counter().launch().await.unwrap();
+        let (deferred, asked) = far_server(&far).await;
+        let broker = far.mqtt_listen("mqtt://127.0.0.1:0", |_| Broker::new(Options::new())).await.unwrap();
+        let manager = counter().launch().await.unwrap();
+        let (_server, mut stream, reply) = crate::shutdown::asked(&manager).await;
+        let http = HttpClient::new(&manager);
+        let request = http.request(http::Request::get(format!("http://{}/", addr(&deferred))));
+        let mut request = Hand::new(request);
+        assert!(request.poll().is_pending());
+        let mqtt = MqttClient::connect(&manager, format!("mqtt://{}", addr(&broker)), ClientOptions::new());
+        let mqtt = mqtt.await.unwrap();
+        mqtt.opened().await.unwrap();
+        // Both requests have been sent.
+        let _ = request.poll();
+        let far_reply = asked.await.unwrap();
+        let hello = Publish { qos: QoS::ExactlyOnce, ..Publish::new("a", "b") };
+        let mut publish = Hand::new(mqtt.publish(&hello));
+        assert!(publish.poll().is_pending());
+        manager.with(|_| ()).await.unwrap();
+        // It has been sent by now, and may have been answered as well.
+        let early = publish.poll();
+        let mut shutdown = Hand::new(manager.shutdown());
+        assert!(shutdown.poll().is_pending());
+        manager.handle().with(move |cx| cx.net.reply(reply, http::Response::text(200, "near"))).await.unwrap();
+        far.with(move |cx| cx.net.reply(far_reply, http::Response::text(200, "far"))).await.unwrap();
+        let report = manager.shutdown().await;
+        assert_eq!((report.aborted, report.abandoned), (0, false), "{report:?}");
+        assert!(report.drained >= 2, "{report:?}");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.ends_with("near"), "{text}");
+        let std::task::Poll::Ready(Ok(response)) = request.poll() else { panic!("no response") };
+        assert_eq!(response.text(), Some("far"));
+        let told = if early.is_ready() { early } else { publish.poll() };
+        if let std::task::Poll::Ready(result) = told {
+            assert_eq!(result.unwrap(), ReasonCode::Success);
+        }
+        // It has left in order.
+        while far.with(|cx| cx.net.connection_count()).await.unwrap() > 2 {}
+    });
+}
+
+/// A server whose reply is deferred, and what it will be asked.
+async fn far_server(manager: &AsyncManager<u64>) -> (Conn, oneshot::Receiver<http::ReplyId>) {
+    let (tell, told) = oneshot::channel();
+    let tell = Mutex::new(Some(tell));
+    let handler = move |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
+        if let Event::HttpRequest(_) = ev {
+            let reply = cx.defer().unwrap();
+            tell.lock().unwrap().take().unwrap().send(reply).unwrap();
+        }
+    };
+    (manager.listen("http://127.0.0.1:0", handler).await.unwrap(), told)
+}
+
 #[test]
 fn j16_what_does_not_finish_is_cut_off_at_the_limit_with_a_warning_that_blames_no_handler() {
-    on_each_runtime(|| async {
+    in_each_way(|| async {
         let incidents = Incidents::default();
         let patient = small().grace(crate::common::DEADLINE);
-        let manager = counter().shutdown(patient).on_incident(incidents.hook()).start().await.unwrap();
+        let manager = counter().shutdown(patient).on_incident(incidents.hook()).launch().await.unwrap();
         let (_server, _stream, _) = asked(&manager).await;
         let report = manager.shutdown().await;
         assert_eq!((report.drained, report.aborted, report.abandoned), (0, 1, false), "{report:?}");
@@ -181,26 +248,40 @@ fn j16_what_does_not_finish_is_cut_off_at_the_limit_with_a_warning_that_blames_n
 
 #[test]
 fn j17_a_hundred_tasks_that_send_commands_at_the_end_all_get_an_answer() {
-    on_each_runtime(|| async {
+    in_each_way(|| async {
         // Few places, so that many wait for one.
-        let manager = Arc::new(counter().commands(8).start().await.unwrap());
+        let manager = Arc::new(counter().commands(8).launch().await.unwrap());
+        let server = manager.listen("http://127.0.0.1:0", hello).await.unwrap();
+        let url = format!("http://{}/", addr(&server));
+        let broker = manager.mqtt_listen("mqtt://127.0.0.1:0", |_| Broker::new(Options::new())).await.unwrap();
+        let mqtt = format!("mqtt://{}", addr(&broker));
+        let mqtt = MqttClient::connect(&manager, mqtt, ClientOptions::new()).await.unwrap();
+        let http = HttpClient::new(&manager);
         let tasks: Vec<_> = (0..100)
             .map(|i| {
+                let (mqtt, http, url) = (mqtt.clone(), http.clone(), url.clone());
                 let handle = manager.handle();
                 tokio::spawn(async move {
                     let mut answers = 0u32;
                     loop {
-                        let e = match i % 4 {
+                        let e = match i % 6 {
                             0 => handle.with(|cx| *cx.state += 1).await.err(),
                             1 => handle.timer_after(ms(1000), |_| {}).await.err(),
                             2 => handle.listen("tcp://127.0.0.1:0", nothing).await.err(),
-                            _ => handle.submit(|cx| *cx.state += 1).await.err(),
+                            3 => handle.submit(|cx| *cx.state += 1).await.err(),
+                            4 => {
+                                let hello = Publish { qos: QoS::AtLeastOnce, ..Publish::new("a", "b") };
+                                mqtt.publish(&hello).await.err()
+                            }
+                            _ => http.request(http::Request::get(&url)).await.err(),
                         };
                         answers += 1;
                         match e {
                             None => tokio::task::yield_now().await,
                             Some(e) => {
-                                assert!(e.is_stopped(), "{e}");
+                                // What had been sent may be lost in the end itself.
+                                let is_client = i % 6 > 3;
+                                assert!(e.is_stopped() || is_client && (e.is_gone() || e.is_connect()), "{i}: {e}");
                                 return answers;
                             }
                         }
@@ -219,8 +300,8 @@ fn j17_a_hundred_tasks_that_send_commands_at_the_end_all_get_an_answer() {
 
 #[test]
 fn run_ends_with_its_future_or_with_the_loop() {
-    on_each_runtime(|| async {
-        let manager = counter().start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().launch().await.unwrap();
         let (tell, told) = oneshot::channel::<()>();
         let mut run = Hand::new(manager.run(told));
         assert!(run.poll().is_pending() && manager.running());
@@ -228,7 +309,7 @@ fn run_ends_with_its_future_or_with_the_loop() {
         assert_eq!(run.wakes(), 1);
         assert!(manager.run(async {}).await.died.is_none());
         // A handler asks.
-        let manager = counter().start().await.unwrap();
+        let manager = counter().launch().await.unwrap();
         manager.submit(|cx| cx.net.stop()).await.unwrap();
         let report = manager.run(std::future::pending::<()>()).await;
         assert!(!report.abandoned && !manager.running());

@@ -1,5 +1,7 @@
 //! What the tests of `AsyncManager` share.
 
+#[cfg(feature = "tokio-fd")]
+use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,6 +12,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
+#[cfg(feature = "tokio-fd")]
+use tokio::task::LocalSet;
+use tokio::task::{Unconstrained, unconstrained};
 use vansire::aio::{AsyncBuilder, Conn, Incident};
 use vansire::{Address, AsyncManager, Ctx, Event, http};
 
@@ -27,6 +32,47 @@ pub(crate) fn on_each_runtime<F: Future<Output = ()>>(test: impl Fn() -> F) {
     for (name, runtime) in runtimes() {
         let done = runtime.block_on(async { tokio::time::timeout(DEADLINE, test()).await });
         assert!(done.is_ok(), "{name}: not done within {DEADLINE:?}");
+    }
+}
+
+/// As [`on_each_runtime`], and once more with [`launch`](Launch::launch) making loops without threads. For tests that do not
+/// block while the loop has something to do.
+pub(crate) fn in_each_way<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    on_each_runtime(&test);
+    #[cfg(feature = "tokio-fd")]
+    inline(test());
+}
+
+/// Runs it on a current-thread runtime, with loops that have no threads.
+#[cfg(feature = "tokio-fd")]
+pub(crate) fn inline(test: impl Future<Output = ()>) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    INLINE.set(true);
+    let done = LocalSet::new().block_on(&runtime, async { tokio::time::timeout(DEADLINE, test).await });
+    INLINE.set(false);
+    assert!(done.is_ok(), "inline: not done within {DEADLINE:?}");
+}
+
+#[cfg(feature = "tokio-fd")]
+thread_local! {
+    /// Loops that are launched by the test on this thread have none of their own.
+    static INLINE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Starts a manager as the test is run: with or without a thread.
+pub(crate) trait Launch<S: 'static> {
+    async fn launch(self) -> vansire::Result<AsyncManager<S>>;
+}
+
+impl<S: 'static> Launch<S> for AsyncBuilder<S> {
+    async fn launch(self) -> vansire::Result<AsyncManager<S>> {
+        #[cfg(feature = "tokio-fd")]
+        if INLINE.get() {
+            let (manager, turns) = self.inline()?;
+            tokio::task::spawn_local(turns);
+            return Ok(manager);
+        }
+        self.start().await
     }
 }
 
@@ -63,6 +109,15 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(Instant::now() < end, "waited {DEADLINE:?} for: {what}");
         std::thread::yield_now();
+    }
+}
+
+/// The same without blocking: the test's own runtime goes on.
+pub(crate) async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !done() {
+        assert!(Instant::now() < end, "waited {DEADLINE:?} for: {what}");
+        tokio::task::yield_now().await;
     }
 }
 
@@ -115,7 +170,8 @@ impl Blocker {
 
 /// Polls a future by hand, and knows how often it was woken.
 pub(crate) struct Hand<F> {
-    future: Pin<Box<F>>,
+    /// Outside of tokio's budget: when that is spent, a wake waits for a scheduler that is not run meanwhile.
+    future: Pin<Box<Unconstrained<F>>>,
     woken: Arc<Count>,
 }
 
@@ -130,7 +186,7 @@ impl Wake for Count {
 
 impl<F: Future> Hand<F> {
     pub(crate) fn new(future: F) -> Self {
-        Self { future: Box::pin(future), woken: Arc::default() }
+        Self { future: Box::pin(unconstrained(future)), woken: Arc::default() }
     }
 
     pub(crate) fn poll(&mut self) -> Poll<F::Output> {
@@ -145,6 +201,16 @@ impl<F: Future> Hand<F> {
     /// Waits until somebody has woken it this often in all.
     pub(crate) fn wait_for_wakes(&self, n: usize) {
         until("a wake", || self.wakes() >= n);
+    }
+}
+
+/// From here on it is awaited.
+impl<F: Future> IntoFuture for Hand<F> {
+    type Output = F::Output;
+    type IntoFuture = Pin<Box<Unconstrained<F>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.future
     }
 }
 

@@ -7,17 +7,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
-use vansire::aio::{Handle, Incident};
+use vansire::aio::{Handle, HttpClient, Incident, MqttClient, Overflow, SntpClient};
+use vansire::broker::{Broker, Options};
+use vansire::http::Request;
+use vansire::mqtt::ClientOptions;
 use vansire::{AsyncManager, Ctx, Event, Limits};
 
 use crate::common::{DEADLINE, get};
-use crate::support::{Incidents, addr, block_on, counter, hello, ms, nothing, on_each_runtime, until};
+use crate::support::{Incidents, Launch, addr, block_on, counter, eventually, hello, in_each_way, ms, nothing};
 
 #[test]
 fn j1_it_runs_between_start_and_shutdown_three_times() {
-    on_each_runtime(|| async {
+    in_each_way(|| async {
         for _ in 0..3 {
-            let manager = counter().start().await.unwrap();
+            let manager = counter().launch().await.unwrap();
             assert!(manager.running());
             assert_eq!(manager.with(|cx| *cx.state).await.unwrap(), 0);
             let report = manager.shutdown().await;
@@ -29,8 +32,8 @@ fn j1_it_runs_between_start_and_shutdown_three_times() {
 
 #[test]
 fn j2_http_is_served_while_the_async_side_awaits() {
-    on_each_runtime(|| async {
-        let manager = counter().start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().launch().await.unwrap();
         let server = manager.listen("http://127.0.0.1:0", hello).await.unwrap();
         let to = addr(&server);
         let (tell, told) = oneshot::channel();
@@ -49,9 +52,9 @@ fn j2_http_is_served_while_the_async_side_awaits() {
 
 #[test]
 fn j3_a_handler_schedules_tasks_and_closures_each_once_and_failures_are_told() {
-    on_each_runtime(|| async {
+    in_each_way(|| async {
         let incidents = Incidents::default();
-        let manager = counter().on_incident(incidents.hook()).start().await.unwrap();
+        let manager = counter().on_incident(incidents.hook()).launch().await.unwrap();
         let (tell, mut told) = mpsc::unbounded_channel();
         let handle = manager.handle();
         let listener = manager
@@ -83,8 +86,8 @@ fn j3_a_handler_schedules_tasks_and_closures_each_once_and_failures_are_told() {
 
 #[test]
 fn j4_a_wakeup_reaches_a_listener_which_answers_by_a_task() {
-    on_each_runtime(|| async {
-        let manager = counter().start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().launch().await.unwrap();
         let (tell, mut told) = mpsc::unbounded_channel();
         let handle = manager.handle();
         let listener = manager
@@ -112,13 +115,14 @@ fn j4_a_wakeup_reaches_a_listener_which_answers_by_a_task() {
 
 #[test]
 fn j5_after_the_end_every_call_says_so() {
-    on_each_runtime(|| async {
-        let manager = counter().start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().launch().await.unwrap();
         let listener = manager.listen("tcp://127.0.0.1:0", nothing).await.unwrap();
         let handle = manager.handle();
         manager.shutdown().await;
         for handle in [&handle, &*manager] {
             assert!(!handle.running());
+            let (to, options) = ("mqtt://127.0.0.1:9", ClientOptions::new());
             let results = [
                 ("with", handle.with(|_| ()).await.err()),
                 ("submit", handle.submit(|_| ()).await.err()),
@@ -126,6 +130,13 @@ fn j5_after_the_end_every_call_says_so() {
                 ("listen", handle.listen("tcp://127.0.0.1:0", nothing).await.err()),
                 ("connect", handle.connect("tcp://127.0.0.1:9", nothing).await.err()),
                 ("http_connect", handle.http_connect("http://127.0.0.1:9", nothing).await.err()),
+                ("mqtt_connect", handle.mqtt_connect(to, options.clone(), nothing).await.err()),
+                ("mqtt_listen", handle.mqtt_listen("mqtt://127.0.0.1:0", |_| unreachable!()).await.err()),
+                ("sntp_connect", handle.sntp_connect("sntp://127.0.0.1:9", nothing).await.err()),
+                ("events", handle.events(listener.id(), 1, Overflow::Pause).await.err()),
+                ("HttpClient", HttpClient::new(handle).request(Request::get("http://127.0.0.1:9/")).await.err()),
+                ("MqttClient", MqttClient::connect(handle, to, options.clone()).await.err()),
+                ("SntpClient", SntpClient::new(handle, "sntp://127.0.0.1:9").query().await.err()),
                 ("timer_after", handle.timer_after(ms(1), |_| {}).await.err()),
                 ("timer_every", handle.timer_every(ms(1), |_| {}).await.err()),
                 ("wakeup", handle.wakeup(listener.id(), b"").err()),
@@ -144,8 +155,8 @@ fn j5_after_the_end_every_call_says_so() {
 
 #[test]
 fn j6_a_handler_sets_timers_listens_and_connects() {
-    on_each_runtime(|| async {
-        let manager = counter().start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().launch().await.unwrap();
         let (tell, mut told) = mpsc::unbounded_channel();
         let handle = manager.handle();
         let listener = manager
@@ -179,7 +190,7 @@ fn j7_a_long_poll_interval_delays_nothing_and_an_idle_loop_has_no_turns() {
             let turns = Arc::new(AtomicU64::new(0));
             let counted = Arc::clone(&turns);
             let hook = move |_: &mut u64, _: &mut vansire::Net<'_, u64>| _ = counted.fetch_add(1, Ordering::Relaxed);
-            let manager = counter().on_turn(ms(5000), hook).start().await.unwrap();
+            let manager = counter().on_turn(ms(5000), hook).launch().await.unwrap();
             let mut guards = Vec::new();
             for _ in 0..listeners {
                 guards.push(manager.listen("tcp://127.0.0.1:0", nothing).await.unwrap());
@@ -192,8 +203,8 @@ fn j7_a_long_poll_interval_delays_nothing_and_an_idle_loop_has_no_turns() {
         });
     }
     // Without a hook nothing wakes it. Its turns are those of the two questions themselves.
-    block_on(async {
-        let manager = counter().start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().launch().await.unwrap();
         let before = manager.stats().await.unwrap().turns;
         tokio::time::sleep(ms(300)).await;
         let after = manager.stats().await.unwrap().turns;
@@ -203,8 +214,8 @@ fn j7_a_long_poll_interval_delays_nothing_and_an_idle_loop_has_no_turns() {
 
 #[test]
 fn j8_calls_are_answered_soon_under_load() {
-    on_each_runtime(|| async {
-        let manager = counter().start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().launch().await.unwrap();
         let server = manager.listen("http://127.0.0.1:0", hello).await.unwrap();
         let (to, over) = (addr(&server), Arc::new(AtomicBool::new(false)));
         let seen = Arc::clone(&over);
@@ -232,13 +243,13 @@ fn j8_calls_are_answered_soon_under_load() {
 
 #[test]
 fn j12_connecting_gives_an_id_without_a_server_and_the_handler_is_told_the_end() {
-    on_each_runtime(|| async {
-        let manager = counter().start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().launch().await.unwrap();
         let (tell, mut told) = mpsc::unbounded_channel();
         // A port that was free a moment ago.
         let free = addr(&manager.listen("tcp://127.0.0.1:0", nothing).await.unwrap());
-        until("the end of the listener", || std::net::TcpStream::connect(free).is_err());
-        for scheme in ["tcp", "http"] {
+        eventually("the end of the listener", || std::net::TcpStream::connect(free).is_err()).await;
+        for scheme in ["tcp", "http", "mqtt"] {
             let tell = tell.clone();
             let handler = move |_: &mut Ctx<'_, u64>, ev: Event<'_>| {
                 if let Event::Closed(reason) = ev {
@@ -248,10 +259,17 @@ fn j12_connecting_gives_an_id_without_a_server_and_the_handler_is_told_the_end()
             let url = format!("{scheme}://{free}");
             let conn = match scheme {
                 "tcp" => manager.connect(url, handler).await.unwrap(),
+                "mqtt" => manager.mqtt_connect(url, ClientOptions::new(), handler).await.unwrap(),
                 _ => manager.http_connect(url, handler).await.unwrap(),
             };
             assert!(told.recv().await.unwrap().contains("connect"), "{scheme}: {conn:?}");
         }
+        // Silence is not to be told from absence, over UDP.
+        let time = manager.sntp_connect(format!("sntp://{free}"), nothing).await.unwrap();
+        let broker = manager.mqtt_listen("mqtt://127.0.0.1:0", |_| Broker::new(Options::new())).await.unwrap();
+        assert!(time.id() != broker.id() && addr(&broker).port() > 0);
+        let e = manager.mqtt_listen("http://127.0.0.1:0", |_| Broker::new(Options::new())).await.unwrap_err();
+        assert!(e.is_bad_url(), "{e}");
         let e = manager.connect("no such thing", nothing).await.unwrap_err();
         assert!(e.is_bad_url(), "{e}");
     });
@@ -260,15 +278,13 @@ fn j12_connecting_gives_an_id_without_a_server_and_the_handler_is_told_the_end()
 /// J13: a builder starts once, which the compiler sees to; two managers beside each other share nothing.
 #[test]
 fn j13_two_managers_in_one_process() {
-    on_each_runtime(|| async {
-        let (a, b) = (counter().start().await.unwrap(), counter().start().await.unwrap());
+    in_each_way(|| async {
+        let (a, b) = (counter().launch().await.unwrap(), counter().launch().await.unwrap());
         a.with(|cx| *cx.state = 5).await.unwrap();
         assert_eq!(b.with(|cx| *cx.state).await.unwrap(), 0);
         a.shutdown().await;
         assert!(!a.running() && b.running());
         assert_eq!(b.with(|cx| *cx.state).await.unwrap(), 0);
-        let names = b.with(|_| std::thread::current().name().map(str::to_owned)).await.unwrap();
-        assert_eq!(names.as_deref(), Some("vansire"));
     });
 }
 
@@ -287,6 +303,8 @@ fn the_state_is_made_on_the_loop_s_thread_and_need_not_be_send() {
             .await
             .unwrap();
         while manager.with(|cx| cx.state.get()).await.unwrap() != 2 {}
+        let name = manager.with(|_| std::thread::current().name().map(str::to_owned)).await.unwrap();
+        assert_eq!(name.as_deref(), Some("vansire"));
     });
 }
 
@@ -306,9 +324,9 @@ fn what_fails_at_the_start_is_told_and_leaves_nothing() {
 
 #[test]
 fn a_closure_that_panics_is_an_error_and_the_loop_goes_on() {
-    on_each_runtime(|| async {
+    in_each_way(|| async {
         let incidents = Incidents::default();
-        let manager = counter().on_incident(incidents.hook()).start().await.unwrap();
+        let manager = counter().on_incident(incidents.hook()).launch().await.unwrap();
         let e = manager.with(|_| -> u8 { panic!("oh") }).await.unwrap_err();
         assert!(e.is_panicked() && e.to_string().contains("oh"), "{e}");
         manager.submit(|_| panic!("again")).await.unwrap();
@@ -321,8 +339,8 @@ fn a_closure_that_panics_is_an_error_and_the_loop_goes_on() {
 
 #[test]
 fn guards_close_and_cancel_unless_detached() {
-    on_each_runtime(|| async {
-        let manager = counter().limits(Limits::new()).start().await.unwrap();
+    in_each_way(|| async {
+        let manager = counter().limits(Limits::new()).launch().await.unwrap();
         let kept = manager.listen("tcp://127.0.0.1:0", nothing).await.unwrap().detach();
         let dropped = manager.listen("tcp://127.0.0.1:0", nothing).await.unwrap().id();
         let (tell, mut told) = mpsc::unbounded_channel();

@@ -9,7 +9,7 @@ use vansire::sim::{Faults, Rng, Sim};
 use vansire::{CloseReason, ConnId, Ctx, Event, Limits, Manager, Net, Sent};
 
 use crate::harness::{FOREVER, Outcome, for_each_seed, some_seed_fails, up_to};
-use crate::life::Lives;
+use vansire::world::Lives;
 
 #[test]
 fn client_responses_are_whole_or_errors() {

@@ -10,7 +10,7 @@ use vansire::sim::{Faults, Rng, Route, Sim, SimListener, SimSocket};
 use vansire::{CloseReason, ConnId, ConnectOptions, Ctx, Deadline, Event, Limits, Manager, Net};
 
 use crate::harness::{FOREVER, Outcome, for_each_seed, some_seed_fails, up_to};
-use crate::life::Lives;
+use vansire::world::Lives;
 
 #[test]
 fn connect_succeeds_iff_an_address_answers_in_time() {

@@ -10,7 +10,7 @@ use vansire::sim::{Faults, Rng, Sim, SimSocket};
 use vansire::{CloseReason, ConnId, Ctx, Deadline, Event, Limits, Manager};
 
 use crate::harness::{FOREVER, Outcome, for_each_seed, some_seed_fails, up_to};
-use crate::life::Lives;
+use vansire::world::Lives;
 
 #[test]
 fn deadlines_pass_when_they_are_due() {

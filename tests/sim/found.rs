@@ -70,3 +70,12 @@ fn a_close_that_the_client_did_not_ask_for_destroys_no_reply() {
         assert!(client.take().ends_with(b"whole") && client.has_ended(), "{name}");
     }
 }
+
+/// A world of a hundred thousand peers: none has another's address.
+#[test]
+fn more_peers_than_sixteen_bits_can_number_have_an_address_each() {
+    let sim = Sim::new(1);
+    let peers: Vec<_> = (0..70_000).map(|_| sim.connect(([10, 0, 0, 1], 7))).collect();
+    let addrs: std::collections::HashSet<_> = peers.iter().map(|peer| peer.local_addr().ip()).collect();
+    assert_eq!(addrs.len(), peers.len());
+}

@@ -2,34 +2,54 @@
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Mutex;
 use std::sync::Once;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use vansire::sim::{Faults, Rng, Sim};
-
-/// What a scenario ends with: nothing, or what did not hold.
-pub(crate) type Outcome = Result<(), String>;
-
-/// Where a run is taken to be hung: no scenario needs as much simulated time.
-pub(crate) const FOREVER: Duration = Duration::from_secs(6 * 3600);
+pub(crate) use vansire::world::{FOREVER, Outcome, PLANNED, up_to};
 
 /// Seeds of a plain `cargo test`.
 const SEEDS: u64 = 300;
 
-/// What a handler panics with on purpose.
-pub(crate) const PLANNED: &str = "planned by the simulation";
-
 /// Runs a scenario for each seed. Fails at the first one that fails, with all that is needed to run it again.
 pub(crate) fn for_each_seed(scenario: &str, run: impl Fn(&Sim, &mut Rng) -> Outcome) {
     quiet_planned_panics();
-    let (from, to) = match number("SIM_SEED") {
-        Some(seed) => (seed, seed + 1),
-        None => (0, number("SIM_SEEDS").unwrap_or(SEEDS)),
-    };
+    let (from, to) = seeds();
     for seed in from..to {
         if let Err(what) = run_seed(seed, &run) {
             panic!("SIM_SEED={seed} cargo test --features sim --test sim {scenario}: {what}");
         }
+    }
+}
+
+/// As [`for_each_seed`], on all processors: for scenarios that take long.
+pub(crate) fn for_each_seed_at_once(scenario: &str, run: impl Fn(&Sim, &mut Rng) -> Outcome + Sync) {
+    quiet_planned_panics();
+    let (from, to) = seeds();
+    let (next, failed) = (AtomicU64::new(from), Mutex::new(None::<(u64, String)>));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from).min(4) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= to {
+                        return;
+                    }
+                    if let Err(what) = run_seed(seed, &run) {
+                        next.store(to, Ordering::Relaxed);
+                        // Those before it are still running, and may fail as well: the first counts.
+                        let failed = &mut *failed.lock().unwrap();
+                        if failed.as_ref().is_none_or(|(other, _)| seed < *other) {
+                            *failed = Some((seed, what));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if let Some((seed, what)) = failed.into_inner().unwrap() {
+        panic!("SIM_SEED={seed} cargo test --features sim --test sim {scenario}: {what}");
     }
 }
 
@@ -39,9 +59,22 @@ pub(crate) fn some_seed_fails(run: impl Fn(&Sim, &mut Rng) -> Outcome) -> bool {
     (0..SEEDS).any(|seed| run_seed(seed, &run).is_err())
 }
 
+/// Those to run: from the first to before the last.
+fn seeds() -> (u64, u64) {
+    match number("SIM_SEED") {
+        Some(seed) => (seed, seed + 1),
+        None => (0, number("SIM_SEEDS").unwrap_or(SEEDS)),
+    }
+}
+
+/// Somebody wants to see this one.
+pub(crate) fn is_the_only_seed() -> bool {
+    number("SIM_SEED").is_some()
+}
+
 fn run_seed(seed: u64, run: &impl Fn(&Sim, &mut Rng) -> Outcome) -> Outcome {
     let sim = Sim::new(seed);
-    sim.trace(number("SIM_TRACE").is_some());
+    sim.trace(is_told());
     let mut rng = sim.rng();
     let result = panic::catch_unwind(AssertUnwindSafe(|| run(&sim, &mut rng)));
     match result {
@@ -61,9 +94,9 @@ pub(crate) fn random_faults(sim: &Sim, rng: &mut Rng) -> Faults {
     faults
 }
 
-/// A time below `ms` milliseconds.
-pub(crate) fn up_to(rng: &mut Rng, ms: u64) -> Duration {
-    rng.time(&(Duration::ZERO..Duration::from_millis(ms)))
+/// Whether somebody wants to read what happens.
+pub(crate) fn is_told() -> bool {
+    number("SIM_TRACE").is_some()
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -3,25 +3,23 @@
 //! `SIM_SEEDS=10000 cargo test --release --features sim --test sim` runs more seeds than by default; `SIM_SEED=7 cargo test
 //! --features sim --test sim raw` runs one again, and `SIM_TRACE=1` prints what happens on its network.
 
-#![cfg(feature = "sim")]
-
 mod client;
 mod connect;
 mod deadlines;
-#[cfg(feature = "dns")]
 mod dns;
+mod faults;
 mod found;
 mod harness;
 mod http;
-mod life;
-#[cfg(feature = "mqtt")]
+#[cfg(feature = "mdns")]
+mod mdns;
+mod mqtt_broker;
 mod mqtt_client;
 mod partition;
 mod raw;
-#[cfg(feature = "sntp")]
 mod sntp;
 mod stop;
 mod timers;
 mod udp;
 mod wakeup;
-mod wire;
+mod world;

@@ -14,7 +14,7 @@ use vansire::sim::{Faults, Rng, Sim};
 use vansire::{CloseReason, ConnId, Ctx, Event, Limits, ListenOptions, Manager, Net};
 
 use crate::harness::{FOREVER, Outcome, for_each_seed, some_seed_fails, up_to};
-use crate::life::Lives;
+use vansire::world::Lives;
 
 #[test]
 fn mqtt_client_messages_arrive_as_their_quality_promises() {

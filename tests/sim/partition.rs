@@ -58,3 +58,28 @@ fn scenario(sim: &Sim, rng: &mut Rng) -> Outcome {
     sim.run(&mut [&mut manager], &mut is_through, FOREVER).map_err(|e| e.to_string())?;
     if *answer.borrow() == b"one two" && question == b"question" { Ok(()) } else { Err("other bytes".into()) }
 }
+
+/// What a sender may send is held up with the rest, and goes on with the rest.
+#[test]
+fn a_partition_that_is_healed_leaves_nothing_behind() {
+    let sim = Sim::new(1);
+    sim.set_faults(Faults::none().buffer(4..5));
+    let server = sim.listen((THERE, 7)).expect("an address");
+    let client = sim.connect_from((HERE, 0), (THERE, 7));
+    let second = Duration::from_secs(1);
+    sim.run_for(&mut [], second).expect("time passes");
+    let peer = server.accept().expect("a connection");
+    client.send(b"more than four bytes");
+    sim.run_for(&mut [], second).expect("time passes");
+    sim.partition(HERE, THERE, FOREVER);
+    let mut all = peer.take();
+    assert_eq!(all, b"more");
+    sim.run_for(&mut [], second).expect("time passes");
+    assert_eq!(peer.arrived(), 0);
+    sim.heal(HERE, THERE);
+    let mut is_through = || {
+        all.extend(peer.take());
+        all == b"more than four bytes"
+    };
+    sim.run(&mut [], &mut is_through, second).expect("all of it");
+}

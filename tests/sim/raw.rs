@@ -12,7 +12,7 @@ use vansire::sim::{Faults, Rng, Sim, SimSocket};
 use vansire::{CloseReason, ConnId, Ctx, Deadline, Event, Limits, Manager, Net, Sent};
 
 use crate::harness::{FOREVER, Outcome, PLANNED, for_each_seed, random_faults, some_seed_fails, up_to};
-use crate::life::Lives;
+use vansire::world::{Lives, Pace};
 
 #[test]
 fn raw_bytes_arrive_whole_and_in_order() {
@@ -396,14 +396,8 @@ struct Client {
     rng: RefCell<Rng>,
     socket: RefCell<Option<SimSocket>>,
     to_send: RefCell<Vec<u8>>,
-    /// How often it takes what came; a slow one fills the buffers.
-    eager: f64,
     roughness: f64,
-    /// Milliseconds that it waits at most; more while nothing happens.
-    pace: u64,
-    idle: Cell<u32>,
-    /// After so many acts it is in a hurry.
-    acts: Cell<u32>,
+    pace: Pace,
     error: Cell<Option<std::io::ErrorKind>>,
 }
 
@@ -426,11 +420,8 @@ impl Client {
             rng: RefCell::new(rng.fork()),
             socket: RefCell::new(Some(socket)),
             to_send: RefCell::new(payload),
-            eager: *rng.pick(&[0.05, 0.3, 1.0]),
             roughness: *rng.pick(&[0.0, 0.0, 0.01]),
-            pace: *rng.pick(&[0, 1, 20, 300]),
-            idle: Cell::new(0),
-            acts: Cell::new(0),
+            pace: Pace::pick(rng, &[0.05, 0.3, 1.0], &[0, 1, 20, 300]),
             error: Cell::new(None),
         });
         client.clone().act_later(sim);
@@ -438,7 +429,7 @@ impl Client {
     }
 
     fn act_later(self: Rc<Self>, sim: &Sim) {
-        let wait = up_to(&mut self.rng.borrow_mut(), (self.pace + 1) << self.idle.get().min(7));
+        let wait = self.pace.wait(&mut self.rng.borrow_mut());
         sim.after(wait, move |sim| {
             if self.act() {
                 self.act_later(sim);
@@ -452,10 +443,9 @@ impl Client {
         let Some(socket) = guard.as_ref() else { return false };
         let rng = &mut *self.rng.borrow_mut();
         let mut to_send = self.to_send.borrow_mut();
-        self.idle.set(if socket.arrived() > 0 { 0 } else { self.idle.get() + 1 });
-        self.acts.set(self.acts.get() + 1);
+        self.pace.acts(socket.arrived() > 0);
         if !to_send.is_empty() && rng.chance(0.7) {
-            self.idle.set(0);
+            self.pace.is_busy();
             let n = 1 + rng.below(to_send.len());
             let piece: Vec<u8> = to_send.drain(..n).collect();
             socket.send(&piece);
@@ -463,8 +453,7 @@ impl Client {
         } else if to_send.is_empty() && rng.chance(0.3) {
             socket.shutdown();
         }
-        if rng.chance(self.eager) || self.acts.get() > 300 {
-            let max = if rng.chance(0.5) || self.acts.get() > 300 { usize::MAX } else { rng.below(2000) };
+        if let Some(max) = self.pace.takes(rng) {
             self.got(&socket.take_at_most(max));
         }
         if socket.is_over() {

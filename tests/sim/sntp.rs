@@ -11,7 +11,7 @@ use vansire::sntp::{ClientOptions, Leap, Packet, Sample, ServerOptions, SyncOpti
 use vansire::{CloseReason, Ctx, Event, Manager};
 
 use crate::harness::{FOREVER, Outcome, for_each_seed, some_seed_fails};
-use crate::life::Lives;
+use vansire::world::Lives;
 
 const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 123);
 const SECOND: i64 = 1_000_000_000;

@@ -9,7 +9,7 @@ use vansire::sim::{Rng, Route, Sim, SimSocket};
 use vansire::{CloseReason, ConnId, Ctx, Event, Limits, Manager};
 
 use crate::harness::{FOREVER, Outcome, PLANNED, for_each_seed, random_faults, some_seed_fails, up_to};
-use crate::life::Lives;
+use vansire::world::Lives;
 
 #[test]
 fn stopping_closes_everything_and_frees_it() {

@@ -10,7 +10,7 @@ use vansire::sim::{Faults, Rng, Sim, SimUdp};
 use vansire::{Ctx, Event, Limits, Manager, Sent};
 
 use crate::harness::{FOREVER, Outcome, for_each_seed, some_seed_fails, up_to};
-use crate::life::Lives;
+use vansire::world::Lives;
 
 #[test]
 fn datagrams_come_from_the_right_peer_and_the_queue_is_bounded() {

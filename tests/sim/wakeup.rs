@@ -9,7 +9,7 @@ use vansire::sim::{Rng, Sim, SimSocket};
 use vansire::{ConnId, Ctx, Event, Limits, Manager, Waker};
 
 use crate::harness::{FOREVER, Outcome, PLANNED, for_each_seed, random_faults, some_seed_fails, up_to};
-use crate::life::Lives;
+use vansire::world::Lives;
 
 #[test]
 fn wakeups_are_delivered_in_order_or_counted() {
@@ -40,7 +40,7 @@ struct Stage {
 }
 
 fn scenario(sim: &Sim, rng: &mut Rng, wrong: bool) -> Outcome {
-    random_faults(sim, rng);
+    _ = random_faults(sim, rng);
     let small = rng.chance(0.3);
     let limits = Limits::new().linger_timeout(Duration::from_secs(1));
     let limits = if small { limits.wakeup_bytes_max(100 + rng.below(1000)) } else { limits };

@@ -49,6 +49,10 @@ pub struct Mqtt {
     pub messages_in_total: u64,
     /// Messages sent to clients.
     pub messages_out_total: u64,
+    /// Messages that were meant for a client, one for each: those that were delivered, are queued, or were dropped.
+    pub messages_routed_total: u64,
+    /// Those that have arrived: handed over at QoS 0, acknowledged at QoS 1 and 2.
+    pub messages_delivered_total: u64,
     /// Wills that were published.
     pub wills_total: u64,
     /// Sessions that expired.
@@ -79,6 +83,8 @@ impl From<Stats> for Mqtt {
             packets_out_total: stats.packets_out,
             messages_in_total: stats.publish_in,
             messages_out_total: stats.publish_out,
+            messages_routed_total: stats.routed,
+            messages_delivered_total: stats.delivered,
             wills_total: stats.wills,
             sessions_expired_total: stats.expired_sessions,
             retained_refused_total: stats.retained_refused,
@@ -218,10 +224,11 @@ pub(super) fn clients(cx: &mut Ctx<'_, Site>, request: &Request<'_>) -> Result<O
 
 pub(super) fn kick(cx: &mut Ctx<'_, Site>, request: &Request<'_>) -> Result<(), Refusal> {
     let id = query(request, "id")?.ok_or_else(|| Refusal::new(400, "Which client? Say ?id=..."))?;
-    let broker = cx.state.broker.clone();
-    match broker.kick(&mut cx.net, &id, ReasonCode::AdministrativeAction) {
+    let (broker, reason) = (cx.state.broker.clone(), ReasonCode::AdministrativeAction);
+    // Of one that is not connected, its session is all there is to end.
+    match broker.kick(&mut cx.net, &id, reason) || broker.end_session(&mut cx.net, &id, reason) {
         true => Ok(()),
-        false => Err(Refusal::new(404, "No client of this id is connected.")),
+        false => Err(Refusal::new(404, "No client of this id has a session.")),
     }
 }
 
@@ -281,6 +288,9 @@ pub(super) fn publish(cx: &mut Ctx<'_, Site>, request: &Request<'_>) -> Result<O
         (None, None) => Vec::new(),
     };
     let qos = QoS::from_u8(wanted.qos).ok_or_else(|| bad(&"qos is none of 0, 1, 2"))?;
+    if wanted.topic.split('/').next() == Some("$SYS") {
+        return Err(Refusal::new(403, "Only the broker publishes below $SYS.".to_owned()));
+    }
     let mut message = Publish::new(&wanted.topic, &payload);
     (message.qos, message.retain) = (qos, wanted.retain);
     let broker = cx.state.broker.clone();

@@ -1,11 +1,13 @@
 //! What the lists hold: listeners, folders, redirects; and the URLs that other keys take.
 
+use std::net::Ipv6Addr;
 use std::path::{Component, Path, PathBuf};
 
 use super::slot::{Item, Key, Slot};
 use super::value::quoted;
 use crate::app::{access, redirect};
 use crate::net::{Scheme, Url};
+use crate::proto::dns::mdns::{Service, host_label};
 use crate::proto::http::Response;
 
 /// One place to listen.
@@ -81,7 +83,7 @@ impl Item for ListenConfig {
     ];
     const REQUIRED: &'static [&'static str] = &["url"];
     const SHORT: Option<&'static str> = Some("url");
-    const AT_LEAST: usize = 1;
+    const OFF: Option<&'static str> = Some("off");
 
     fn check(&self) -> Result<(), (&'static str, String)> {
         check_mode(&self.url, self.mode)
@@ -249,7 +251,7 @@ fn listens_on(text: &str, scheme: Scheme) -> Result<(), String> {
 }
 
 /// A time server: a name or an address with a port where it is not 123, or the URL of one.
-pub(super) fn time_server(text: &str) -> Result<(), String> {
+pub(in crate::app) fn time_server(text: &str) -> Result<(), String> {
     let url = Url::parse(&time_server_url(text)).map_err(|e| e.to_string())?;
     if url.scheme() == Scheme::Sntp && url.user().is_none() && url.path() == "/" {
         Ok(())
@@ -258,9 +260,37 @@ pub(super) fn time_server(text: &str) -> Result<(), String> {
     }
 }
 
+/// What people call a service.
+pub(super) fn service_name(text: &str) -> Result<(), String> {
+    Service::new(text, "_http._tcp", 1).check().map_err(|e| e.to_string())
+}
+
+/// What a machine is called below `.local`.
+pub(super) fn host_name(text: &str) -> Result<(), String> {
+    let bare = text.strip_suffix(".local").unwrap_or(text);
+    match host_label(bare) {
+        Ok(label) if label == bare => Ok(()),
+        Ok(_) => Err(format!("{} is not the name of a machine below .local: write it without a dot", quoted(text))),
+        Err(e) => Err(format!("{} cannot be the name of a machine: {e}", quoted(text))),
+    }
+}
+
+/// A network interface.
+pub(super) fn interface(text: &str) -> Result<(), String> {
+    if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '/') {
+        return Err(format!("{} is not the name of a network interface, such as eth0", quoted(text)));
+    }
+    Ok(())
+}
+
 /// The URL of a time server.
 pub(in crate::app) fn time_server_url(text: &str) -> String {
-    if text.contains("://") { text.into() } else { format!("sntp://{text}") }
+    let is_ipv6 = text.split('%').next().is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
+    match () {
+        () if is_ipv6 => format!("sntp://[{text}]"),
+        () if text.contains("://") => text.into(),
+        () => format!("sntp://{text}"),
+    }
 }
 
 fn prefix(text: &str) -> Result<(), String> {
@@ -367,12 +397,43 @@ mod tests {
     }
 
     #[test]
+    fn names_on_the_local_network_are_checked() {
+        holds(
+            &[
+                ("vansire", Ok(())),
+                ("Küche: Licht (2)", Ok(())),
+                ("a\nb", Err("cannot be the name of a service")),
+                (&"x".repeat(64), Err("1 to 63 bytes")),
+            ],
+            service_name,
+        );
+        holds(
+            &[
+                ("kitchen", Ok(())),
+                ("kitchen.local", Ok(())),
+                ("kitchen.example.org", Err("without a dot")),
+                ("küche", Err("cannot be the name of a machine")),
+                (".local", Err("cannot be the name of a machine")),
+                (&"x".repeat(64), Err("cannot be the name of a machine")),
+            ],
+            host_name,
+        );
+        holds(
+            &[("eth0", Ok(())), ("fe80::1", Ok(())), ("10.0.0.0/8", Err("such as eth0")), ("a b", Err("eth0"))],
+            interface,
+        );
+    }
+
+    #[test]
     fn a_time_server_is_a_host() {
         let bad = Err("a time server is HOST");
         let table: &[Row<'_>] = &[
             ("pool.ntp.org", Ok(())),
             ("192.0.2.1:1123", Ok(())),
             ("[2001:db8::1]", Ok(())),
+            ("2001:db8::1", Ok(())),
+            ("fe80::1%2", Ok(())),
+            ("::1:123", Ok(())),
             ("sntp://192.0.2.1", Ok(())),
             ("http://192.0.2.1", bad),
             ("sntp://u:secret@192.0.2.1", bad),
@@ -380,6 +441,7 @@ mod tests {
             ("a b", Err("bad URL")),
         ];
         holds(table, time_server);
+        assert_eq!(time_server_url("::1:123"), "sntp://[::1:123]", "all of it is the address");
     }
 
     #[test]

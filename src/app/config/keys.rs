@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Config;
-use super::items::{sntp_listen_url, time_server};
+use super::items::{host_name, interface, service_name, sntp_listen_url, time_server};
 use super::slot::{Key, Slot};
 
 /// The key of that path.
@@ -13,7 +13,7 @@ pub(super) fn key(path: &str) -> Option<&'static Key<Config>> {
 
 /// Every key: those of one table together, lists of tables behind the values of theirs, the ones without a table first
 /// (TOML wants it so).
-pub(super) static KEYS: [Key<Config>; 47] = [
+pub(super) static KEYS: [Key<Config>; 54] = [
     Key {
         path: "shutdown_timeout",
         help: "How long open connections may take to finish after SIGTERM; then they are closed.",
@@ -31,7 +31,7 @@ pub(super) static KEYS: [Key<Config>; 47] = [
                anywhere, unless http.api is off. Without it, calls that change something are for this machine alone.",
         slot: |c| Slot::Path(&mut c.http.api_token_file),
     },
-    Key { path: "http.listen", help: "Where to listen.", slot: |c| Slot::List(&mut c.http.listen) },
+    Key { path: "http.listen", help: "Where HTTP clients connect.", slot: |c| Slot::List(&mut c.http.listen) },
     Key {
         path: "http.static",
         help: "Folders whose files are served; the longest prefix that fits a path has it. Without any: the built-in welcome page.",
@@ -101,12 +101,14 @@ pub(super) static KEYS: [Key<Config>; 47] = [
     },
     Key {
         path: "mqtt.password_file",
-        help: "Users and the hashes of their passwords, as mosquitto_passwd writes them. Without it no user name is checked.",
+        help: "Users and the hashes of their passwords, as `vansire passwd` and mosquitto_passwd write them; SIGHUP reads them \
+               again. Without it no user name is checked.",
         slot: |c| Slot::Path(&mut c.mqtt.password_file),
     },
     Key {
         path: "mqtt.acl_file",
-        help: "Who may publish and subscribe to what, in mosquitto's format. Without it, who may connect may do anything.",
+        help: "Who may publish and subscribe to what, in mosquitto's format; SIGHUP reads it again. Without it, who may connect may do \
+               anything.",
         slot: |c| Slot::Path(&mut c.mqtt.acl_file),
     },
     Key {
@@ -174,7 +176,7 @@ pub(super) static KEYS: [Key<Config>; 47] = [
     Key {
         path: "mqtt.limits.queue_overflow",
         help: "What happens to a message above these three: it is dropped (drop_newest), the oldest ones are dropped for it (drop_oldest), \
-               or it is dropped and an MQTT 5 publisher is told so (reject).",
+               or it is dropped and its MQTT 5 publisher is told so, if nobody else has it either (reject).",
         slot: |c| Slot::Word(&mut c.mqtt.queue_overflow),
     },
     Key {
@@ -194,7 +196,7 @@ pub(super) static KEYS: [Key<Config>; 47] = [
     },
     Key {
         path: "time.servers",
-        help: "Time servers, as HOST or HOST:PORT: one, or three and more. They keep the program's clock right; the system's is not set.",
+        help: "Time servers, as HOST or HOST:PORT: one, or three and more. They keep the program's clock right; the system's only with set_system_clock.",
         slot: |c| Slot::Texts(&mut c.time.servers, time_server),
     },
     Key {
@@ -207,6 +209,38 @@ pub(super) static KEYS: [Key<Config>; 47] = [
         help: "Where to tell the time to others, as sntp://ADDRESS:PORT.",
         slot: |c| Slot::Texts(&mut c.time.serve, sntp_listen_url),
     },
+    Key {
+        path: "time.set_system_clock",
+        help: "Sets the system's clock as well, when it is off by 128 ms or more. It takes the capability CAP_SYS_TIME, and no other \
+               program that does the same.",
+        slot: |c| Slot::Switch(&mut c.time.set_system_clock),
+    },
+    Key {
+        path: "mdns.announce",
+        help: "Tells the local network (multicast DNS) what other machines can use here: _http._tcp, and _mqtt._tcp where it is not for \
+               this machine only. Nothing is sent there unless this or resolve is on.",
+        slot: |c| Slot::Switch(&mut c.mdns.announce),
+    },
+    Key {
+        path: "mdns.name",
+        help: "What the program is called there. Where the name is taken, a number is added.",
+        slot: |c| Slot::Text(&mut c.mdns.name, service_name),
+    },
+    Key {
+        path: "mdns.host",
+        help: "What this machine is called there, as NAME.local. Not set: as it is called anyway.",
+        slot: |c| Slot::Text(&mut c.mdns.host, host_name),
+    },
+    Key {
+        path: "mdns.interfaces",
+        help: "Network interfaces, by name (eth0) or by one of their addresses. Not set: all that other machines may be on.",
+        slot: |c| Slot::Texts(&mut c.mdns.interfaces, interface),
+    },
+    Key {
+        path: "mdns.resolve",
+        help: "Asks the local network for names that end in .local, such as those of time servers. Anybody there can answer.",
+        slot: |c| Slot::Switch(&mut c.mdns.resolve),
+    },
     Key { path: "log.level", help: "How much the program says.", slot: |c| Slot::Word(&mut c.log.level) },
     Key {
         path: "log.access",
@@ -218,6 +252,12 @@ pub(super) static KEYS: [Key<Config>; 47] = [
         help: "Where these lines go. A file is appended to, and opened anew after SIGHUP, with the next line. Lines that the \
                reader or the disk does not take in time are dropped and counted; the server never waits for them.",
         slot: |c| Slot::Output(&mut c.log.access_to),
+    },
+    Key {
+        path: "log.stall_after",
+        help: "How long a single piece of work (a slow disk, a long listing) may hold up all others before a warning names it and \
+               /api/v1/status counts it. 0: nobody watches.",
+        slot: |c| Slot::Time(&mut c.log.stall_after, Duration::ZERO..=DAY),
     },
     Key {
         path: "limits.connections_max",

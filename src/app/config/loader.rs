@@ -17,6 +17,7 @@ use super::{Config, Level};
 /// Takes the sources, from the weakest to the strongest: the file, the environment, the flags.
 ///
 /// Never fails on the way; [`Loader::finish`] answers with every problem of every source.
+#[derive(Debug)]
 pub struct Loader {
     config: Config,
     origins: [Origin; KEYS.len()],
@@ -378,8 +379,9 @@ const NOT_YET: &[(&[&str], &str)] = &[
         &["tls", "cert", "certificate", "cert_file", "certfile", "key", "key_file", "keyfile", "ca", "cafile"],
         "this version has no TLS; listen on http, behind a proxy that speaks it",
     ),
+    (&["bonjour", "zeroconf", "avahi"], "the local network is a matter of [mdns]"),
     (&["sntp", "ntp", "clock"], "the clock is a matter of [time]"),
-    (&["websocket", "ws", "dns"], "this version serves HTTP, MQTT and the time only"),
+    (&["websocket", "ws"], "this version serves HTTP, MQTT and the time only"),
 ];
 
 /// Problems that are shown; the rest is counted.
@@ -392,8 +394,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::{
-        Anonymous, Api, FolderConfig, HttpConfig, ListenConfig, LogConfig, MqttConfig, MqttListenConfig, Output,
-        RedirectConfig, TimeConfig,
+        Anonymous, Api, FolderConfig, HttpConfig, ListenConfig, LogConfig, MdnsConfig, MqttConfig, MqttListenConfig,
+        Output, RedirectConfig, TimeConfig,
     };
     use super::*;
     use crate::app::access::Format;
@@ -472,10 +474,18 @@ sys_interval = 0
 servers = ['192.0.2.1', 'clock.lan:1123']
 interval = '1m'
 serve = 'sntp://:123'
+set_system_clock = true
+[mdns]
+announce = true
+name = 'Kitchen: light'
+host = 'kitchen'
+interfaces = ['eth0', '192.0.2.7']
+resolve = true
 [log]
 level = \"DEBUG\"
 access = \"json\"
 access_to = 'access.log'
+stall_after = '40ms'
 [limits]
 connections_max = 16
 accepts_per_turn = 8
@@ -537,11 +547,20 @@ linger_timeout = 0
                 servers: vec!["192.0.2.1".into(), "clock.lan:1123".into()],
                 interval: Duration::from_secs(60),
                 serve: vec!["sntp://:123".into()],
+                set_system_clock: true,
+            },
+            mdns: MdnsConfig {
+                announce: true,
+                name: "Kitchen: light".into(),
+                host: "kitchen".into(),
+                interfaces: vec!["eth0".into(), "192.0.2.7".into()],
+                resolve: true,
             },
             log: LogConfig {
                 level: Level::Debug,
                 access: Format::Json,
                 access_to: Output::File("/etc/access.log".into()),
+                stall_after: Duration::from_millis(40),
             },
             limits: Limits::new()
                 .drain_timeout(Duration::from_secs(3))
@@ -626,13 +645,13 @@ linger_timeout = 0
             (
                 "far",
                 "zebra = 1",
-                &["1:1: unknown key `zebra`; known here: shutdown_timeout, http, mqtt, time, log, limits"],
+                &["1:1: unknown key `zebra`; known here: shutdown_timeout, http, mqtt, time, mdns, log, limits"],
             ),
-            ("not yet", "dns = 1", &["1:1: unknown key `dns`: this version serves HTTP, MQTT and the time only"]),
+            ("not yet", "ws = 1", &["1:1: unknown key `ws`: this version serves HTTP, MQTT and the time only"]),
             (
                 "far in a table",
                 "[log]\nfile = 'x'",
-                &["2:1: unknown key `log.file`; known in [log]: level, access, access_to"],
+                &["2:1: unknown key `log.file`; known in [log]: level, access, access_to, stall_after"],
             ),
             (
                 "a field outside its list",
@@ -688,7 +707,9 @@ linger_timeout = 0
             (
                 "a quoted dot",
                 "'http.listen' = 1",
-                &["1:1: unknown key `\"http.listen\"`; known here: shutdown_timeout, http, mqtt, time, log, limits"],
+                &[
+                    "1:1: unknown key `\"http.listen\"`; known here: shutdown_timeout, http, mqtt, time, mdns, log, limits",
+                ],
             ),
             ("a table expected", "http = 5", &["1:8: http: expected a table ([http]), got an integer"]),
             ("tables in a list", "[[http]]\nlisten = 1", &["1:1: http: expected a table ([http]), got a list"]),
@@ -709,7 +730,7 @@ linger_timeout = 0
                     "1:15: http.listen: bad URL `localhost:80`: it has no scheme; write for example tcp://127.0.0.1:9000 or http://127.0.0.1:8080",
                 ],
             ),
-            ("an empty list", "http.listen = []", &["1:15: http.listen: the list is empty"]),
+            ("an empty text", "http.listen = ''", &["1:15: http.listen: the text is empty"]),
             ("negative", "limits.connections_max = -1", &["1:26: limits.connections_max: `-1` is negative"]),
             (
                 "out of range",
@@ -740,13 +761,13 @@ linger_timeout = 0
             (
                 "columns are characters",
                 "log = { 'é' = 1 }",
-                &["1:9: unknown key `log.é`; known in [log]: level, access, access_to"],
+                &["1:9: unknown key `log.é`; known in [log]: level, access, access_to, stall_after"],
             ),
             (
                 "all are told, in the order of the file",
                 "zz = 1\n[http]\napi = 3\nlisten = 4\n[log]\nlevel = 'loud'\n",
                 &[
-                    "1:1: unknown key `zz`; known here: shutdown_timeout, http, mqtt, time, log, limits",
+                    "1:1: unknown key `zz`; known here: shutdown_timeout, http, mqtt, time, mdns, log, limits",
                     "3:7: http.api: expected one of the strings off, local, all, got an integer",
                     "4:10: http.listen: expected a list of tables, each begun by its name in [[ ]], got an integer",
                     "6:9: log.level: `loud` is none of error, warn, info, debug, trace",

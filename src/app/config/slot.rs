@@ -93,8 +93,6 @@ pub(super) trait Item: Default + Clone + 'static {
     const SHORT: Option<&'static str> = None;
     /// The word that stands for the empty list, where that says something other than nothing.
     const OFF: Option<&'static str> = None;
-    /// Items that have to be there.
-    const AT_LEAST: usize = 0;
 
     /// Says what is wrong between its fields, and with which.
     fn check(&self) -> Result<(), (&'static str, String)> {
@@ -233,9 +231,6 @@ impl<T: Item> List for Vec<T> {
             Value::Toml(other) => push(Err(vec![expected("a list of tables, each begun by its name in [[ ]]", other)])),
             Value::Text(text) => text.split(',').for_each(|text| push(short(text.trim(), None))),
             Value::Texts(texts) => texts.iter().for_each(|text| push(short(text, None))),
-        }
-        if problems.is_empty() && all.len() < T::AT_LEAST {
-            problems.push("the list is empty".to_string().into());
         }
         if !problems.is_empty() {
             return Err(problems);

@@ -8,8 +8,8 @@ use super::loader::{Loaded, Origin, Problems, one_line};
 use super::{Config, Output};
 use crate::app::api;
 use crate::app::folders;
-use crate::app::mqtt;
 use crate::app::redirect;
+use crate::app::{mdns, mqtt};
 use crate::net::{Scheme, Target, Url};
 use crate::proto::sntp::SERVERS_MAX;
 
@@ -38,6 +38,9 @@ impl Loaded {
 
     fn verify_listeners(&self, tell: &mut impl FnMut(&str, usize, String)) {
         let Config { http, mqtt, time, .. } = &self.config;
+        if self.config.listen_urls().next().is_none() {
+            tell("http.listen", 0, "nothing listens: mqtt.listen is off as well, and time.serve names no place".into());
+        }
         let http = http.listen.iter().enumerate().map(|(index, listen)| ("http.listen", index, &*listen.url));
         let mqtt = mqtt.listen.iter().enumerate().map(|(index, listen)| ("mqtt.listen", index, &*listen.url));
         let time = time.serve.iter().enumerate().map(|(index, url)| ("time.serve", index, &**url));
@@ -66,12 +69,16 @@ impl Loaded {
         {
             tell("http.api_token_file", 0, why);
         }
-        if let Err(why) = mqtt::access(&self.config.mqtt) {
-            let is_set = |path: &str| !matches!(self.origin(path), None | Some(Origin::Default));
-            let key = ["mqtt.password_file", "mqtt.acl_file"].into_iter().find(|key| is_set(key)).unwrap_or("mqtt");
-            tell(key, 0, why.to_string());
+        for (key, why) in mqtt::check(&self.config.mqtt) {
+            tell(key, 0, why);
+        }
+        if let Err(why) = mdns::check(&self.config) {
+            tell("mdns.announce", 0, why);
         }
         let servers = self.config.time.servers.len();
+        if servers == 0 && self.config.time.set_system_clock {
+            tell("time.set_system_clock", 0, "there is nobody to set it by: name time.servers".into());
+        }
         if servers > SERVERS_MAX {
             tell("time.servers", 0, format!("{servers} servers, {SERVERS_MAX} at most"));
         }
@@ -211,6 +218,13 @@ mod tests {
                 &["v.toml:2: mqtt.listen: mqtt://127.0.0.1:90 and http://127.0.0.1:90 (v.toml:1) are one address"],
             ),
             ("no MQTT", "mqtt.listen = 'off'\nhttp.listen = 'http://:1883'", &[]),
+            ("no HTTP", "http.listen = 'off'\nmqtt.listen = 'mqtt://:8080'", &[]),
+            ("neither, but the time", "http.listen = []\nmqtt.listen = []\ntime.serve = 'sntp://127.0.0.1:90'", &[]),
+            (
+                "nothing at all",
+                "http.listen = 'off'\nmqtt.listen = 'off'",
+                &["v.toml:1: http.listen: nothing listens: mqtt.listen is off as well, and time.serve names no place"],
+            ),
             (
                 "a token nowhere",
                 "http.api_token_file = '/nowhere/x'",
@@ -220,6 +234,19 @@ mod tests {
                 "rules nowhere",
                 "mqtt.acl_file = '/nowhere/x'",
                 &["v.toml:1: mqtt.acl_file: cannot read /nowhere/x: No such file or directory (os error 2)"],
+            ),
+            (
+                "users that are fine and rules nowhere",
+                "mqtt.password_file = '/dev/null'\nmqtt.acl_file = '/nowhere/x'",
+                &["v.toml:2: mqtt.acl_file: cannot read /nowhere/x: No such file or directory (os error 2)"],
+            ),
+            (
+                "both nowhere",
+                "mqtt.password_file = '/nowhere/x'\nmqtt.acl_file = '/nowhere/y'",
+                &[
+                    "v.toml:1: mqtt.password_file: cannot read /nowhere/x: No such file or directory (os error 2)",
+                    "v.toml:2: mqtt.acl_file: cannot read /nowhere/y: No such file or directory (os error 2)",
+                ],
             ),
             (
                 "one socket twice",

@@ -14,6 +14,7 @@ use super::{Access, AnonymousOnLoopback, Answer, Client, Denied, Login, PublishQ
 
 /// Which files, and what of clients without a user name.
 #[derive(Debug, Clone, Default)]
+#[must_use]
 pub struct AccessFiles {
     passwords: Option<PathBuf>,
     acl: Option<PathBuf>,

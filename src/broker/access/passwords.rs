@@ -157,18 +157,22 @@ pub fn hash_password(password: &[u8], scheme: Scheme) -> Result<String> {
     let mut salt = [0; SALT_LEN];
     getrandom::fill(&mut salt)
         .map_err(|e| Error::with_source(Kind::Unsupported, "the system gives no random numbers for a salt", e))?;
+    let salt = match scheme {
+        Scheme::Argon2id => &salt[..],
+        Scheme::Pbkdf2 { .. } | Scheme::Sha512 => &salt[..MOSQUITTO_SALT_LEN],
+    };
     Ok(match scheme {
         Scheme::Argon2id => {
             let hash: PasswordHash = Argon2::default()
-                .hash_password_with_salt(password, &salt)
+                .hash_password_with_salt(password, salt)
                 .map_err(|e| Error::new(Kind::BadValue, format!("cannot hash this password: {e}")))?;
             hash.to_string()
         }
         Scheme::Pbkdf2 { iterations } => {
-            let digest = pbkdf2(password, &salt, iterations);
+            let digest = pbkdf2(password, salt, iterations);
             format!("$7${iterations}${}${}", STANDARD.encode(salt), STANDARD.encode(digest))
         }
-        Scheme::Sha512 => format!("$6${}${}", STANDARD.encode(salt), STANDARD.encode(sha512(password, &salt))),
+        Scheme::Sha512 => format!("$6${}${}", STANDARD.encode(salt), STANDARD.encode(sha512(password, salt))),
     })
 }
 
@@ -200,6 +204,52 @@ pub fn set_password(text: &str, user: &str, hash: Option<&str>) -> Result<String
     lines.extend(pending);
     Ok(lines.iter().map(|line| format!("{line}\n")).collect())
 }
+
+/// The text of a password file with the passwords that stand there in clear hashed, and how many those were. The password is all that
+/// follows the first colon; what is hashed already stays as it is, and so do comments.
+///
+/// Takes as long as [`hash_password`] for each. Fails where a line is neither: `file` is what the message calls it.
+pub fn hash_passwords(text: &str, file: &str, scheme: Scheme) -> Result<(String, usize)> {
+    let mut out = String::with_capacity(text.len());
+    let mut hashed = 0;
+    for (index, line) in text.lines().enumerate() {
+        let is_entry = !line.starts_with('#') && !line.trim().is_empty();
+        match line.split_once(':').filter(|_| is_entry) {
+            Some((user, password)) if !is_hash(password) => {
+                let bad = |what: &str| Error::new(Kind::BadFile, format!("{file}:{}: {what}", index + 1));
+                if user.trim().is_empty() {
+                    return Err(bad("the user's name is missing before the colon"));
+                }
+                if password.is_empty() {
+                    return Err(bad("the password is missing behind the colon"));
+                }
+                if let Err(what) = Hash::parse(password)
+                    && HASHES.iter().any(|start| password.starts_with(start))
+                {
+                    return Err(bad(&format!("this is neither a hash nor a password: {what}")));
+                }
+                out.push_str(user);
+                out.push(':');
+                out.push_str(&hash_password(password.as_bytes(), scheme)?);
+                hashed += 1;
+            }
+            None if is_entry => {
+                return Err(Error::new(Kind::BadFile, format!("{file}:{}: a line is USER:PASSWORD", index + 1)));
+            }
+            Some(_) | None => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    Ok((out, hashed))
+}
+
+/// Whether this stands behind the colon of a hashed entry, with a comment behind it or without.
+fn is_hash(text: &str) -> bool {
+    text.split(':').next().is_some_and(|hash| Hash::parse(hash.trim()).is_ok())
+}
+
+/// How hashes begin.
+const HASHES: [&str; 3] = ["$6$", "$7$", "$argon2"];
 
 fn salt_and_digest(salt: &str, digest: &str) -> std::result::Result<(Vec<u8>, [u8; DIGEST_LEN]), String> {
     let salt = STANDARD.decode(salt).map_err(|e| format!("the salt is not base64 ({e})"))?;
@@ -233,8 +283,11 @@ fn pbkdf2(password: &[u8], salt: &[u8], iterations: NonZeroU32) -> [u8; DIGEST_L
 
 const DIGEST_LEN: usize = 64;
 
-/// As many bytes as argon2 advises; mosquitto takes 12 and reads any.
+/// As many bytes as argon2 advises.
 const SALT_LEN: usize = 16;
+
+/// mosquitto 2.0 has room for no more, and cuts what is longer: no password would ever be right.
+const MOSQUITTO_SALT_LEN: usize = 12;
 
 /// 101, mosquitto's own, take 0.1 ms.
 const CHEAP_ITERATIONS: u32 = 200;
@@ -298,6 +351,8 @@ mod tests {
             assert_ne!(first, second, "{scheme:?}");
             let passwords = Passwords::parse(&format!("a:{first}\nb:{second}\n"), "f").unwrap();
             assert!(passwords.verify("a", b"x") && passwords.verify("b", b"x"), "{scheme:?}");
+            let salt = first.split('$').rev().nth(1).unwrap();
+            assert_eq!(STANDARD.decode(salt).unwrap().len(), 12, "{scheme:?}: mosquitto reads no longer one");
             assert!(!passwords.verify("a", b"y"), "{scheme:?}");
         }
     }
@@ -342,6 +397,32 @@ mod tests {
                 }
                 (other, _) => panic!("{text:?}: {other:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn passwords_in_clear_are_hashed_and_nothing_else_is_touched() {
+        let good = hash_password(b"old", Scheme::Sha512).unwrap();
+        let text = format!("# clear:text\nalice:wonder:land\n\nbob:{good}\ncarol:$100\n");
+        let (hashed, count) = hash_passwords(&text, "f", Scheme::Sha512).unwrap();
+        assert_eq!((count, hashed.lines().count()), (2, 5));
+        assert!(
+            hashed.starts_with("# clear:text\nalice:$6$") && hashed.contains(&format!("\n\nbob:{good}\n")),
+            "{hashed}"
+        );
+        let passwords = Passwords::parse(&hashed, "f").unwrap();
+        assert!(passwords.verify("alice", b"wonder:land") && passwords.verify("bob", b"old"));
+        assert!(passwords.verify("carol", b"$100"));
+        assert_eq!(hash_passwords(&hashed, "f", Scheme::Sha512).unwrap(), (hashed, 0));
+        for (text, part) in [
+            ("alice\n", "f:1: a line is USER:PASSWORD"),
+            ("\n:x\n", "f:2: the user's name is missing"),
+            ("alice:\n", "f:1: the password is missing"),
+            ("alice:$6$broken\n", "f:1: this is neither a hash nor a password"),
+            ("alice:$argon2id$v=19$m=9\n", "f:1: this is neither a hash nor a password"),
+        ] {
+            let told = hash_passwords(text, "f", Scheme::Sha512).unwrap_err().to_string();
+            assert!(told.starts_with(part), "{text:?}: {told}");
         }
     }
 

@@ -1,7 +1,9 @@
 //! Access control at once and later.
 
 use super::*;
-use crate::broker::{Access, AccessToken, Answer, Client, Denied, Login, PublishQuestion, SubscribeQuestion};
+use crate::broker::{
+    Access, AccessToken, Answer, Client, Denied, DropReason, Login, Overflow, PublishQuestion, SubscribeQuestion,
+};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -145,4 +147,107 @@ fn an_answer_may_come_later_and_holds_up_its_client_only() {
     let token = rules.last();
     world.cut(late);
     assert!(!world.core.answer(token, Answer::Allow, &mut world.wire));
+}
+
+/// What is below `own/` is for alice alone.
+struct Owner;
+
+impl Access for Owner {
+    fn connect(&mut self, _: &Login<'_>) -> Answer {
+        Answer::Allow
+    }
+
+    fn deliver(&mut self, client: &Client<'_>, topic: &str) -> bool {
+        client.username == Some("alice") || !topic.starts_with("own/")
+    }
+
+    fn checks_deliveries(&self) -> bool {
+        true
+    }
+}
+
+fn of_user<'a>(id: &'a str, user: &'a str) -> Connect<'a> {
+    Connect { clean_start: false, username: Some(user), ..Connect::new(Version::Mqtt311, id) }
+}
+
+#[test]
+fn a_message_for_a_group_goes_only_to_members_that_may_have_it() {
+    let mut world = World::new(Options::new().access(Owner));
+    let (alice, bob) = (world.joined(of_user("a", "alice")), world.joined(of_user("b", "bob")));
+    let from = world.v5("from");
+    for conn in [alice, bob] {
+        world.subscribe(conn, "$share/g/+/1", 1);
+    }
+    for n in 0..4 {
+        world.publish(from, "own/1", &n.to_string(), 1);
+    }
+    assert_eq!((world.heard(alice).len(), world.heard(bob).len()), (4, 0));
+    assert_eq!(world.core.stats().dropped.get(DropReason::Denied), 0);
+    // Nor when she ends her session with all of them under way.
+    let clean = Connect { clean_start: true, ..of_user("a", "alice") };
+    let alice = world.joined(clean);
+    assert!(world.heard(bob).is_empty());
+    assert_eq!(world.core.stats().dropped.get(DropReason::SessionEnded), 4);
+    // Where nobody may have it, that is what is counted.
+    world.cut(alice);
+    world.publish(from, "own/1", "4", 1);
+    assert!(world.heard(bob).is_empty());
+    assert_eq!(world.core.stats().dropped.get(DropReason::Denied), 1);
+}
+
+#[test]
+fn who_takes_over_a_session_gets_only_what_he_may_have_of_what_waited() {
+    let mut world = World::new(Options::new().access(Owner).inflight_max(2));
+    let alice = world.joined(of_user("id", "alice"));
+    let from = world.v5("from");
+    world.subscribe(alice, "#", 2);
+    for (topic, qos) in [("own/1", 1), ("own/2", 2), ("own/3", 1), ("all/4", 1)] {
+        world.publish(from, topic, "x", qos);
+    }
+    assert_eq!(world.heard(alice).len(), 2);
+    world.cut(alice);
+    let (_, heard) = world.join(of_user("id", "bob"));
+    assert_eq!(heard, ["connack Success present", "all/4 x q1 #3"]);
+    assert_eq!(world.core.stats().dropped.get(DropReason::Denied), 3);
+    let stats = world.core.stats();
+    assert_eq!((stats.queued, stats.queued_bytes), (1, 0));
+}
+
+#[test]
+fn a_group_is_full_if_those_are_who_may_have_the_message() {
+    let options = Options::new().access(Owner).inflight_max(1).queue_messages_max(0).overflow(Overflow::Reject);
+    let mut world = World::new(options);
+    let (alice, bob, from) = (world.joined(of_user("a", "alice")), world.joined(of_user("b", "bob")), world.v5("from"));
+    for conn in [alice, bob] {
+        world.subscribe(conn, "$share/g/own/1", 1);
+    }
+    (0..2).for_each(|n| world.publish(from, "own/1", &n.to_string(), 1));
+    assert_eq!(world.heard(from), ["puback #7", "puback #7 QuotaExceeded"]);
+    let dropped = world.core.stats().dropped;
+    assert_eq!((dropped.get(DropReason::QueueFull), dropped.get(DropReason::Denied)), (1, 0));
+}
+
+#[test]
+fn what_waits_for_a_group_is_another_members_if_the_next_user_may_not_have_it() {
+    let mut world = World::new(Options::new().access(Owner).inflight_max(2));
+    let (first, from) = (world.joined(of_user("a", "alice")), world.v3("from"));
+    world.subscribe(first, "$share/g/own/+", 2);
+    // Two are sent, one of each quality, and two wait.
+    for (id, topic, qos) in [(1, "own/1", 1), (2, "own/2", 2), (3, "own/3", 2), (4, "own/4", 1)] {
+        let qos = QoS::from_u8(qos).unwrap();
+        world.publish_as(from, Publish { qos, id: PacketId::new(id), ..Publish::new(topic, "x") });
+    }
+    assert_eq!(world.heard(first), ["own/1 x q1 #1", "own/2 x q2 #2"]);
+    world.cut(first);
+    let other = world.joined(of_user("b", "alice"));
+    world.subscribe(other, "$share/g/own/+", 2);
+    assert!(world.heard(other).is_empty());
+    let (_, heard) = world.join(of_user("a", "bob"));
+    assert_eq!(heard, ["connack Success present"]);
+    // MQTT-4.8.2-5: but not what has been sent at QoS 2.
+    assert_eq!(world.heard(other), ["own/1 x q1 #1", "own/3 x q2 #2"]);
+    world.pub_ack(other, 1);
+    assert_eq!(world.heard(other), ["own/4 x q1 #3"]);
+    let stats = world.core.stats();
+    assert_eq!((stats.queued, stats.dropped.get(DropReason::Denied), stats.dropped.total()), (2, 1, 1));
 }

@@ -27,7 +27,10 @@ fn h1_a_connection_is_answered_in_its_version() {
 
 #[test]
 fn what_a_client_asks_for_is_granted_within_the_bounds() {
-    let options = Options::new().keep_alive_max(60).session_expiry_max(50).response_information("re/");
+    let options = Options::new()
+        .keep_alive_max(Duration::from_secs(60))
+        .session_expiry_max(Duration::from_secs(50))
+        .response_information("re/");
     let mut world = World::new(options);
     let properties = with(&[Property::SessionExpiryInterval(100), Property::RequestResponseInformation(true)]);
     let connect =
@@ -124,6 +127,26 @@ fn h6_silence_ends_a_connection_after_one_and_a_half_keep_alives() {
     assert_eq!(world.heard(new), ["disconnect KeepAliveTimeout"]);
     world.pass(secs(1_000_000));
     assert!(!world.is_closed(never));
+}
+
+/// MQTT-3.1.2-22: it is packets that count, and not their pieces.
+#[test]
+fn h6_a_packet_that_comes_byte_by_byte_is_silence_but_a_long_one_may_take_its_time() {
+    let ping = b"\xc0\0".to_vec();
+    let publish = |len: u8| [&[0x30, len, 0x20, 0, 1, b't', 0][..], &[b'x'; 20]].concat();
+    for (name, bytes, is_silence) in [
+        ("a whole packet and a piece of one", [ping, publish(0x80)].concat(), false),
+        ("the header of one of 4,096 bytes", publish(0x80), false),
+        ("one of 4,096 bytes, but for 500", [publish(0x80), vec![b'x'; 3_600 - 27]].concat(), true),
+        ("a piece of a short one", publish(0x7f)[..1].to_vec(), true),
+    ] {
+        let mut world = World::open();
+        let conn = world.joined(Connect { keep_alive: 10, ..Connect::new(Version::Mqtt5, "c") });
+        world.pass(secs(10));
+        world.bytes(conn, &bytes);
+        world.pass(secs(6));
+        assert_eq!(world.is_closed(conn), is_silence, "{name}");
+    }
 }
 
 #[test]

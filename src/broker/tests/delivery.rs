@@ -177,6 +177,56 @@ fn packets_longer_than_a_client_takes_are_dropped_for_it() {
     assert_eq!(world.core.stats().dropped.get(DropReason::TooLarge), 1);
 }
 
+/// MQTT-3.1.2-24
+#[test]
+fn no_answer_is_longer_than_a_client_takes() {
+    let max = |max: u32| {
+        let mut properties = PropertyBuf::new();
+        properties.push(Property::MaximumPacketSize(max.try_into().unwrap())).unwrap();
+        properties
+    };
+    let mut world = World::open();
+    // CONNACK takes 16 bytes; the refusal 5.
+    for (bytes, expected) in [
+        (16, &["connack Success ReceiveMaximum(20) MaximumPacketSize(2000000) TopicAliasMaximum(10)"][..]),
+        (15, &["connack ImplementationSpecificError"]),
+        (5, &["connack ImplementationSpecificError"]),
+        (4, &[]),
+    ] {
+        let properties = max(bytes);
+        let will = Some(Will::new("will", b"x"));
+        let properties = properties.as_properties();
+        let (conn, heard) = world.join(Connect { properties, will, ..Connect::new(Version::Mqtt5, "c") });
+        let heard: Vec<_> = heard.iter().map(String::as_str).collect();
+        assert_eq!((heard.as_slice(), world.is_closed(conn)), (expected, bytes < 16), "{bytes} bytes");
+    }
+    // Nobody was let in by that, so nobody is gone.
+    assert_eq!((world.core.stats().wills, world.core.stats().clients_connected), (0, 1));
+    let properties = max(20);
+    // SUBACK and UNSUBACK take 5 bytes and one for each filter.
+    for (count, unsubscribes) in [(15, false), (16, false), (15, true), (16, true)] {
+        let properties = properties.as_properties();
+        let conn = world.joined(Connect { properties, ..Connect::new(Version::Mqtt5, "c") });
+        let subscriptions = vec![Subscription::new("t", QoS::AtMostOnce); count];
+        let filters = vec!["t"; count];
+        let (id, properties) = (packet_id(1), Properties::default());
+        world.packet(
+            conn,
+            match unsubscribes {
+                true => Packet::Unsubscribe(Unsubscribe { id, filters: filters.as_slice().into(), properties }),
+                false => {
+                    Packet::Subscribe(Subscribe { id, subscriptions: subscriptions.as_slice().into(), properties })
+                }
+            },
+        );
+        let heard = world.heard(conn);
+        match count {
+            15 => assert!(heard.len() == 1 && heard[0].contains("suback #1"), "{heard:?}"),
+            _ => assert_eq!(heard, ["disconnect PacketTooLarge"], "unsubscribes: {unsubscribes}"),
+        }
+    }
+}
+
 #[test]
 fn the_window_of_a_client_is_kept_to_and_the_rest_waits_in_order() {
     let mut world = World::open();
@@ -219,7 +269,8 @@ fn h16_a_slow_subscriber_holds_up_nobody_and_what_it_misses_is_counted() {
     for (overflow, kept, told) in [
         (Overflow::DropNewest, ["1", "2"], "puback #7"),
         (Overflow::DropOldest, ["4", "5"], "puback #7"),
-        (Overflow::Reject, ["1", "2"], "puback #7 QuotaExceeded"),
+        // The fast one has them all.
+        (Overflow::Reject, ["1", "2"], "puback #7"),
     ] {
         let mut world = World::new(Options::new().queue_messages_max(2).overflow(overflow));
         let (slow, fast, from) = (world.v5("slow"), world.v5("fast"), world.v5("from"));
@@ -242,6 +293,44 @@ fn h16_a_slow_subscriber_holds_up_nobody_and_what_it_misses_is_counted() {
         assert_eq!((dropped.get(DropReason::QueueFull), dropped.get(DropReason::Slow)), (3, 6), "{overflow:?}");
         assert_eq!(world.core.stats().dropped, dropped, "{overflow:?}");
     }
+}
+
+#[test]
+fn a_message_is_rejected_only_if_nobody_has_it() {
+    // Who else is there; how the message is published; what its publisher is told.
+    for (name, other, qos, retain, told) in [
+        ("nobody else", None, 1, false, "puback #7 QuotaExceeded"),
+        ("nobody else, QoS 2", None, 2, false, "pubrec #7 QuotaExceeded"),
+        ("another client", Some("t"), 1, false, "puback #7"),
+        ("another client of QoS 2", Some("t"), 2, false, "pubrec #7"),
+        ("a group whose members are full", Some("$share/g/t"), 1, false, "puback #7 QuotaExceeded"),
+        ("it is retained", None, 1, true, "puback #7"),
+    ] {
+        let mut world = World::new(Options::new().inflight_max(1).queue_messages_max(1).overflow(Overflow::Reject));
+        let (full, from) = (world.v5("full"), world.v5("from"));
+        world.subscribe(full, "t", 2);
+        (0..2).for_each(|n| world.publish(from, "t", &n.to_string(), 1));
+        if let Some(filter) = other {
+            let who = if filter.starts_with('$') { full } else { world.v5("other") };
+            world.subscribe(who, filter, 2);
+        }
+        world.heard(from);
+        let qos = QoS::from_u8(qos).unwrap();
+        world.publish_as(from, Publish { qos, retain, id: PacketId::new(7), ..Publish::new("t", "2") });
+        assert_eq!(world.heard(from), [told], "{name}");
+        // Whatever is told, what the full one misses is counted.
+        assert!(world.core.stats().dropped.get(DropReason::QueueFull) > 0, "{name}");
+    }
+    // The program is somebody, too, as long as its own queue has room.
+    let mut world = World::new(Options::new().inflight_max(1).queue_messages_max(0).overflow(Overflow::Reject));
+    let (full, from) = (world.v5("full"), world.v5("from"));
+    world.subscribe(full, "t", 1);
+    world.publish(from, "t", "0", 1);
+    let (_, inbox) = world.core.subscribe_inbox("t", QoS::AtLeastOnce, 1).unwrap();
+    world.heard(from);
+    (1..3).for_each(|n| world.publish(from, "t", &n.to_string(), 1));
+    assert_eq!(world.heard(from), ["puback #7", "puback #7 QuotaExceeded"]);
+    assert_eq!((inbox.len(), inbox.dropped()), (1, 1));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod connect;
 mod delivery;
 mod random;
 mod retained;
+mod rows;
 mod sessions;
 mod shared;
 
@@ -43,19 +44,25 @@ pub(super) struct Wire {
 }
 
 impl Sink for Wire {
-    fn write(&mut self, to: ConnId, bytes: &[u8]) -> Sent {
+    fn write(&mut self, to: ConnId, head: &[u8], rest: &[u8]) -> Sent {
         assert!(!self.closed.contains(&to), "written to after its end");
-        self.out.entry(to).or_default().extend_from_slice(bytes);
+        let out = self.out.entry(to).or_default();
+        out.extend_from_slice(head);
+        out.extend_from_slice(rest);
         if self.slow.contains(&to) { Sent::High } else { Sent::Queued }
     }
 
     fn write_shared(&mut self, to: ConnId, bytes: Bytes) -> Sent {
         self.shared += 1;
-        self.write(to, &bytes)
+        self.write(to, &bytes, &[])
     }
 
     fn close(&mut self, conn: ConnId) {
         self.closed.push(conn);
+    }
+
+    fn part(&mut self, conn: ConnId) {
+        self.close(conn);
     }
 
     fn pause(&mut self, conn: ConnId) {

@@ -103,6 +103,8 @@ proptest! {
             let stats = world.core.stats();
             let clients = world.core.clients(world.now);
             prop_assert_eq!(stats.queued, clients.iter().map(|client| client.queued + client.inflight).sum::<usize>());
+            // Nothing gets lost, whatever happens.
+            prop_assert_eq!(stats.routed, stats.delivered + stats.queued as u64 + stats.dropped.total());
             prop_assert_eq!(stats.queued_bytes, clients.iter().map(|client| client.queued_bytes).sum::<usize>());
             prop_assert_eq!(stats.subscriptions, clients.iter().map(|client| client.subscriptions).sum::<usize>());
             prop_assert_eq!(stats.clients_connected, clients.iter().filter(|client| client.conn.is_some()).count());

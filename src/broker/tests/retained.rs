@@ -104,6 +104,92 @@ fn all_of_them_arrive_however_many_there_are_and_however_slow_the_client() {
     }
 }
 
+/// MQTT-3.3.1-9: the session has subscribed, and will not do so again when it comes back.
+#[test]
+fn what_could_not_be_sent_before_the_connection_was_lost_is_sent_on_the_next() {
+    for (qos, expected) in [(1, 5), (0, 0)] {
+        let mut world = World::new(Options::new().access(AllowAll).inflight_max(2));
+        let from = world.v3("from");
+        for n in 0..5 {
+            let topic = format!("t/{n}");
+            world.publish_as(from, Publish { qos: QoS::AtLeastOnce, retain: true, ..Publish::new(&topic, "x") });
+        }
+        let to = world.lasting(Version::Mqtt311, "to");
+        world.wire.slow.push(to);
+        world.subscribe(to, "t/+", qos);
+        world.heard(to);
+        world.cut(to);
+        let (to, mut heard) = world.join(Connect { clean_start: false, ..Connect::new(Version::Mqtt311, "to") });
+        let mut topics = std::collections::BTreeSet::new();
+        for _ in 0..5 {
+            for text in heard.iter().filter(|text| text.starts_with("t/")) {
+                topics.insert(text[..3].to_owned());
+                let id = text.split_once('#').and_then(|(_, id)| id.split(' ').next()?.parse().ok()).unwrap();
+                world.pub_ack(to, id);
+            }
+            heard = world.heard(to);
+        }
+        // Nothing of QoS 0 waits for a client that is away.
+        assert_eq!(topics.len(), expected, "QoS {qos}: {topics:?}");
+    }
+}
+
+#[test]
+fn a_client_that_subscribes_again_and_again_and_acknowledges_nothing_takes_no_more_memory() {
+    let mut world = World::new(Options::new().access(AllowAll).inflight_max(1));
+    let from = world.v3("from");
+    for topic in ["t/0", "t/1"] {
+        world.publish_as(from, Publish { qos: QoS::AtLeastOnce, retain: true, ..Publish::new(topic, "x") });
+    }
+    let to = world.v3("to");
+    for n in 0..1000 {
+        world.subscribe(to, ["t/#", "t/+", "t/1"][n % 3], 1);
+        world.heard(to);
+    }
+    let who = world.core.sessions.find("to").unwrap();
+    let waiting = world.core.sessions.get(who).unwrap().rare.as_ref().unwrap().replays.len();
+    assert!(waiting < 40, "{waiting} subscriptions wait for what is retained");
+}
+
+#[test]
+fn a_filter_that_has_everything_looked_at_holds_up_nobody() {
+    let mut world = World::open();
+    let from = world.v3("from");
+    let topics: Vec<String> = (0..2_000).map(|n| format!("t/{n:04}/v")).chain(["t/9999/w".into()]).collect();
+    topics.iter().for_each(|topic| world.retain(from, topic, "x"));
+    let (walker, other) = (world.v5("walker"), world.v5("other"));
+    world.heard(walker);
+    // Each has all topics looked at, and the last one matches one of them.
+    let filters: Vec<String> = (0..50).map(|n| format!("t/+/{n}")).chain(["t/+/w".into()]).collect();
+    let subscriptions: Vec<_> = filters.iter().map(|filter| Subscription::new(filter, QoS::AtMostOnce)).collect();
+    let subscriptions = subscriptions.as_slice().into();
+    let (id, properties) = (packet_id(1), Properties::default());
+    world.packet(walker, Packet::Subscribe(Subscribe { id, subscriptions, properties }));
+    let heard = world.heard(walker);
+    assert!(heard.len() == 1 && heard[0].starts_with("suback #1"), "it waits for its turn: {heard:?}");
+    // Whoever comes while that goes on waits for none of it.
+    let mut turns = 0;
+    let mut heard = Vec::new();
+    while heard.is_empty() {
+        turns += 1;
+        assert!(turns < 100, "it never ends");
+        world.pass(Duration::from_millis(1));
+        heard = world.heard(walker);
+        world.subscribe(other, "t/0007/#", 0);
+        assert_eq!(world.heard(other), ["t/0007/v x retained"], "turn {turns}");
+    }
+    assert_eq!(heard, ["t/9999/w x retained"]);
+    assert!(turns > 10, "51 times 2,001 topics in {turns} turns");
+    world.pass(secs(1));
+    assert!(world.heard(walker).is_empty());
+    // A client that goes meanwhile leaves nothing behind.
+    world.packet(walker, Packet::Subscribe(Subscribe { id, subscriptions, properties }));
+    world.cut(walker);
+    world.cut(other);
+    world.cut(from);
+    assert_eq!(world.core.next_due(), Moment::NEVER);
+}
+
 #[test]
 fn they_are_bounded() {
     let mut world = World::new(Options::new().retained_max(2).retained_bytes_max(100));
@@ -113,8 +199,14 @@ fn they_are_bounded() {
     }
     world.retain(from, "a", "y");
     world.retain(from, "b", &"x".repeat(100));
+    // Properties are part of it.
+    let from = world.v5("from5");
+    let mut properties = PropertyBuf::new();
+    properties.push(Property::ContentType(&"x".repeat(100))).unwrap();
+    let properties = properties.as_properties();
+    world.publish_as(from, Publish { retain: true, properties, ..Publish::new("b", b"x") });
     let stats = world.core.stats();
-    assert_eq!((stats.retained, stats.retained_bytes, stats.retained_refused), (2, 4, 2));
+    assert_eq!((stats.retained, stats.retained_bytes, stats.retained_refused), (2, 4, 3));
 }
 
 #[test]
@@ -147,6 +239,84 @@ fn sys_costs_nothing_until_somebody_asks() {
 }
 
 #[test]
+fn sys_takes_nobodys_room_and_is_refused_none() {
+    for options in [Options::new().retained_max(2), Options::new().retained_bytes_max(4)] {
+        let mut world = World::new(options.access(AllowAll));
+        let client = world.v5("client");
+        world.retain(client, "a", "x");
+        world.subscribe(client, "$SYS/#", 0);
+        assert!(world.heard(client).iter().any(|said| said.starts_with("$SYS/broker/clients/connected 1")));
+        world.retain(client, "b", "x");
+        let stats = world.core.stats();
+        assert_eq!((stats.retained, stats.retained_bytes, stats.retained_refused), (2, 4, 0));
+        world.retain(client, "c", "x");
+        assert_eq!(world.core.stats().retained_refused, 1);
+        // They are retained all the same.
+        let late = world.v5("late");
+        world.pass(secs(10));
+        world.subscribe(late, "$SYS/broker/clients/+", 0);
+        assert!(world.heard(late).iter().any(|said| said == "$SYS/broker/clients/connected 2 retained"));
+    }
+}
+
+#[test]
+fn who_begins_to_watch_hears_each_figure_once() {
+    let mut world = World::open();
+    let (first, second) = (world.v5("first"), world.v5("second"));
+    for conn in [first, second] {
+        world.subscribe(conn, "$SYS/#", 0);
+        let heard = world.heard(conn);
+        let mut topics: Vec<_> = heard.iter().filter_map(|said| said.rsplit_once(' ')?.0.rsplit_once(' ')).collect();
+        assert!(heard.iter().all(|said| said.ends_with(" retained")), "{heard:#?}");
+        let count = topics.len();
+        topics.sort_unstable();
+        topics.dedup_by_key(|(topic, _)| *topic);
+        assert!(count > 40 && topics.len() == count, "{heard:#?}");
+    }
+}
+
+#[test]
+fn figures_that_nobody_keeps_up_are_not_kept() {
+    let mut world = World::open();
+    let (client, other) = (world.v5("client"), world.v5("other"));
+    for conn in [client, other] {
+        world.subscribe(conn, "$SYS/broker/#", 0);
+    }
+    let kept = |world: &World| world.core.retained_page("$SYS/#", None, 100).unwrap().len();
+    world.cut(client);
+    assert!(kept(&world) > 40);
+    world.cut(other);
+    assert_eq!((kept(&world), world.core.next_due()), (0, Moment::NEVER));
+}
+
+#[test]
+fn the_program_is_told_the_figures_without_any_client() {
+    let mut world = World::open();
+    let (_, inbox) = world.core.subscribe_inbox("$SYS/broker/clients/+", QoS::AtMostOnce, 100).unwrap();
+    let (_, other) = world.core.subscribe_inbox("#", QoS::AtMostOnce, 100).unwrap();
+    let figure = |name: &str| {
+        let topic = format!("$SYS/broker/clients/{name}");
+        let last = std::iter::from_fn(|| inbox.next()).filter(|message| message.topic() == topic).last()?;
+        Some(String::from_utf8_lossy(last.payload()).into_owned())
+    };
+    // At once, and then as often as clients are.
+    assert!(world.core.next_due() <= world.now);
+    world.pass(secs(0));
+    assert_eq!(figure("connected").as_deref(), Some("0"));
+    let client = world.v5("client");
+    world.pass(secs(9));
+    assert_eq!(figure("connected"), None);
+    world.pass(secs(1));
+    assert_eq!(figure("connected").as_deref(), Some("1"));
+    assert!(other.is_empty(), "MQTT-4.7.2-1");
+    world.cut(client);
+    drop(inbox);
+    world.pass(secs(10));
+    assert_eq!(world.core.next_due(), Moment::NEVER);
+    assert!(world.core.retained_page("$SYS/#", None, 100).unwrap().is_empty());
+}
+
+#[test]
 fn the_program_subscribes_and_publishes_without_a_connection() {
     let mut world = World::open();
     let client = world.v5("client");
@@ -159,8 +329,29 @@ fn the_program_subscribes_and_publishes_without_a_connection() {
     let (old, new) = (inbox.next().unwrap(), inbox.next().unwrap());
     assert_eq!((old.topic(), old.payload(), old.retain, old.qos), ("t/0", &b"old"[..], true, QoS::AtMostOnce));
     assert_eq!((new.topic(), new.payload(), new.retain, new.qos), ("t/1", &b"new"[..], false, QoS::AtLeastOnce));
-    drop(inbox);
-    world.core.tidy_locals();
-    assert_eq!(world.core.stats().subscriptions, 0);
     assert!(world.core.subscribe_inbox("t/#/x", QoS::AtLeastOnce, 2).is_err());
+}
+
+#[test]
+fn an_inbox_that_is_dropped_subscribes_to_nothing() {
+    let mut world = World::open();
+    let client = world.v5("client");
+    let (_, first) = world.core.subscribe_inbox("t", QoS::AtLeastOnce, 2).unwrap();
+    let (_, second) = world.core.subscribe_inbox("t", QoS::AtLeastOnce, 2).unwrap();
+    let mut acknowledged = |subscriptions| {
+        assert_eq!(world.core.stats().subscriptions, subscriptions);
+        world.publish(client, "t", "x", 1);
+        assert_eq!(world.core.stats().subscriptions, subscriptions);
+        world.heard(client)
+    };
+    assert_eq!(acknowledged(2), ["puback #7"]);
+    drop(first);
+    assert_eq!(acknowledged(1), ["puback #7"]);
+    drop(second);
+    // Section 3.4.2.1: nobody is told that somebody subscribes.
+    assert_eq!(acknowledged(0), ["puback #7 NoMatchingSubscribers"]);
+    let (_, third) = world.core.subscribe_inbox("t", QoS::AtLeastOnce, 2).unwrap();
+    assert_eq!(world.core.stats().subscriptions, 1);
+    drop(third);
+    assert_eq!(world.core.stats().subscriptions, 0);
 }

@@ -105,6 +105,43 @@ fn a_message_ages_while_it_waits() {
     assert_eq!(world.core.stats().dropped.get(DropReason::Expired), 1);
 }
 
+/// MQTT-3.3.2-5: it is deleted, whether its client comes or not.
+#[test]
+fn what_is_over_takes_nobodys_room() {
+    let mut world = World::new(Options::new().queue_messages_max(2));
+    let from = world.joined(Connect { keep_alive: 0, ..Connect::new(Version::Mqtt5, "from") });
+    // More sessions than are looked at together.
+    for n in 0..600 {
+        let conn = world.joined(Connect { clean_start: false, ..Connect::new(Version::Mqtt311, &format!("c{n}")) });
+        world.subscribe(conn, "t", 1);
+        world.cut(conn);
+    }
+    let publish = |world: &mut World, payload: &str, seconds: Option<u32>| {
+        let mut properties = PropertyBuf::new();
+        if let Some(seconds) = seconds {
+            properties.push(Property::MessageExpiryInterval(seconds)).unwrap();
+        }
+        let properties = properties.as_properties();
+        let payload = payload.as_bytes();
+        world.publish_as(from, Publish { qos: QoS::AtLeastOnce, properties, ..Publish::new("t", payload) });
+    };
+    publish(&mut world, "short", Some(1));
+    publish(&mut world, "long", Some(15));
+    assert_eq!(world.core.stats().queued, 1200);
+    (0..10).for_each(|_| world.pass(Duration::from_millis(200)));
+    let stats = world.core.stats();
+    assert_eq!((stats.queued, stats.dropped.get(DropReason::Expired)), (600, 600));
+    // There is room for this one, so nothing is full.
+    publish(&mut world, "live", None);
+    (0..3000).for_each(|_| world.pass(Duration::from_millis(10)));
+    let stats = world.core.stats();
+    assert_eq!((stats.queued, stats.queued_bytes, stats.dropped.total()), (600, 600 * 5, 1200));
+    // Nothing is left that could end, and nobody looks for it.
+    assert_eq!(world.core.next_due(), Moment::NEVER);
+    let (_, heard) = world.join(Connect { clean_start: false, ..Connect::new(Version::Mqtt5, "c7") });
+    assert_eq!(heard[1..], ["t live q1 #1"]);
+}
+
 #[test]
 fn h9_a_will_is_published_when_its_client_is_gone() {
     // (name, will delay, session expiry, the end, published at once, published after 5 s)
@@ -201,7 +238,7 @@ struct Slow(u64);
 impl Store for Slow {
     fn record(&mut self, change: &Change<'_>) -> Saved {
         match change {
-            Change::Queued { .. } | Change::Retained { .. } | Change::Received { .. } => {
+            Change::Queued { .. } | Change::Retained { .. } | Change::Received { .. } | Change::Released { .. } => {
                 self.0 += 1;
                 Saved::At(Ticket(self.0))
             }
@@ -232,4 +269,125 @@ fn an_acknowledgement_waits_until_its_message_is_safe() {
     world.cut(from);
     world.core.stored(Ticket(9), &mut world.wire);
     assert!(world.core.unsafe_acks.is_empty());
+}
+
+/// MQTT-4.6.0-2
+#[test]
+fn no_acknowledgement_overtakes_one_that_waits_and_a_repeated_message_is_not_safe_sooner() {
+    let mut world = World::new(Options::new().store(Slow(0)));
+    let to = world.lasting(Version::Mqtt5, "to");
+    world.subscribe(to, "t", 0);
+    let from = world.lasting(Version::Mqtt5, "from");
+    let twice = Publish { qos: QoS::ExactlyOnce, id: PacketId::new(8), ..Publish::new("t", "two") };
+    world.publish_as(from, twice);
+    world.publish(from, "nobody", "x", 1);
+    world.publish_as(from, Publish { dup: true, ..twice });
+    assert!(world.heard(from).is_empty());
+    // Nor on its next connection.
+    world.cut(from);
+    let from = world.lasting(Version::Mqtt5, "from");
+    world.heard(from);
+    world.publish_as(from, Publish { dup: true, ..twice });
+    assert!(world.heard(from).is_empty());
+    world.core.stored(Ticket(1), &mut world.wire);
+    assert_eq!(world.heard(from), ["pubrec #8"]);
+    // The identifier is free once the store knows that it is.
+    world.packet(from, Packet::PubRel(Ack::new(packet_id(8))));
+    assert!(world.heard(from).is_empty());
+    world.core.stored(Ticket(2), &mut world.wire);
+    assert_eq!(world.heard(from), ["pubcomp #8"]);
+    world.publish(from, "nobody", "y", 1);
+    assert_eq!(world.heard(from), ["puback #7 NoMatchingSubscribers"]);
+    assert!(world.core.unsafe_acks.is_empty());
+}
+
+/// MQTT-3.1.3-9: a machine that was asleep hears of the client before its timers, and yet time has passed.
+#[test]
+fn a_client_that_comes_back_too_late_does_not_undo_what_time_has_done() {
+    // (name, will delay, seconds that the session lasts, seconds away, session present, will published)
+    let rows = [
+        ("before both", 5, 10, 4, true, false),
+        ("after the will's delay", 5, 10, 6, true, true),
+        ("after the session's end", 50, 10, 11, false, true),
+    ];
+    for (name, delay, lasts, away, present, published) in rows {
+        let mut world = World::open();
+        let watcher = world.v3("watcher");
+        world.subscribe(watcher, "gone/#", 0);
+        let (mut of_will, mut of_session) = (PropertyBuf::new(), PropertyBuf::new());
+        of_will.push(Property::WillDelayInterval(delay)).unwrap();
+        of_session.push(Property::SessionExpiryInterval(lasts)).unwrap();
+        let properties = of_session.as_properties();
+        let connect = Connect { clean_start: false, properties, ..Connect::new(Version::Mqtt5, "c") };
+        let will = Will { properties: of_will.as_properties(), ..Will::new("gone/c", b"bye") };
+        let conn = world.joined(Connect { will: Some(will), ..connect });
+        world.cut(conn);
+        world.now = world.now.after(secs(away));
+        let (_, heard) = world.join(connect);
+        assert_eq!(heard[0].starts_with("connack Success present"), present, "{name}: {heard:?}");
+        world.pass(secs(100));
+        let heard = world.heard(watcher);
+        assert_eq!(heard.iter().any(|text| text == "gone/c bye"), published, "{name}: {heard:?}");
+    }
+}
+
+/// What a machine that was asleep has missed it does in the order in which it was due.
+#[test]
+fn a_will_that_was_due_before_its_session_ended_is_published_before() {
+    let mut world = World::open();
+    let (mut of_will, mut of_session) = (PropertyBuf::new(), PropertyBuf::new());
+    of_will.push(Property::WillDelayInterval(5)).unwrap();
+    of_session.push(Property::SessionExpiryInterval(10)).unwrap();
+    let will = Will { properties: of_will.as_properties(), ..Will::new("gone/c", b"bye") };
+    let properties = of_session.as_properties();
+    let will = Some(Will { qos: QoS::AtLeastOnce, ..will });
+    let conn = world.joined(Connect { clean_start: false, will, properties, ..Connect::new(Version::Mqtt5, "c") });
+    world.subscribe(conn, "gone/#", 1);
+    world.cut(conn);
+    world.now = world.now.after(secs(60));
+    world.pass(secs(1));
+    // Its own session was there for it, and took it along.
+    assert_eq!(world.core.stats().dropped.get(DropReason::SessionEnded), 1);
+}
+
+#[test]
+fn a_session_that_is_ended_by_hand_leaves_nothing_behind() {
+    // (connected, what its client is told)
+    for (is_connected, told) in [(true, &["disconnect AdministrativeAction"][..]), (false, &[])] {
+        let mut world = World::open();
+        let (watcher, other) = (world.v5("watcher"), world.lasting(Version::Mqtt5, "other"));
+        world.subscribe(watcher, "will", 1);
+        let mut properties = PropertyBuf::new();
+        properties.push(Property::WillDelayInterval(3600)).unwrap();
+        let will = Will { properties: properties.as_properties(), ..Will::new("will", b"gone") };
+        let mut lasts = PropertyBuf::new();
+        lasts.push(Property::SessionExpiryInterval(3600)).unwrap();
+        let connect = Connect {
+            clean_start: false,
+            will: Some(will),
+            properties: lasts.as_properties(),
+            ..Connect::new(Version::Mqtt5, "ended")
+        };
+        let conn = world.joined(connect);
+        for (who, filter) in [(conn, "own"), (conn, "$share/g/all"), (other, "$share/g/all")] {
+            world.subscribe(who, filter, 1);
+        }
+        world.publish(watcher, "own", "x", 1);
+        world.publish(watcher, "all", "y", 1);
+        world.heard(conn);
+        if !is_connected {
+            world.cut(conn);
+            assert!(world.heard(watcher).iter().all(|said| !said.starts_with("will")), "it waits");
+        }
+        let reason = ReasonCode::AdministrativeAction;
+        assert!(world.core.end_client("ended", reason, world.now, &mut world.wire), "connected: {is_connected}");
+        assert_eq!(world.heard(conn), told, "connected: {is_connected}");
+        assert_eq!(world.heard(watcher).last().map(String::as_str), Some("will gone"), "connected: {is_connected}");
+        // Its part of the group's work is another's.
+        assert_eq!(world.heard(other), ["all y q1 #1"], "connected: {is_connected}");
+        let stats = world.core.stats();
+        assert_eq!((stats.sessions, stats.subscriptions, stats.queued), (2, 2, 1), "connected: {is_connected}");
+        assert!(!world.core.end_client("ended", reason, world.now, &mut world.wire));
+        assert!(world.core.client("ended", world.now).is_none());
+    }
 }

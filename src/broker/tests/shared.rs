@@ -1,6 +1,7 @@
 //! Shared subscriptions (section 4.8.2).
 
 use super::*;
+use crate::broker::{DropReason, Overflow};
 
 fn payloads(heard: &[String]) -> Vec<&str> {
     heard.iter().map(|text| text.split(' ').nth(1).unwrap_or_default()).collect()
@@ -73,5 +74,74 @@ fn what_a_member_did_not_acknowledge_goes_to_another_when_its_session_ends() {
         assert_eq!(world.heard(two), expected, "QoS {qos}");
         world.cut(two);
         assert_eq!(world.core.stats().subscriptions, 0);
+    }
+}
+
+#[test]
+fn what_waits_for_a_group_that_ended_is_not_given_to_a_later_one() {
+    let mut world = World::open();
+    let (first, from) = (world.v5("first"), world.v5("from"));
+    world.subscribe(first, "$share/g1/secret", 1);
+    world.publish(from, "secret", "x", 1);
+    let filters = ["$share/g1/secret"];
+    let unsubscribe = Unsubscribe { id: packet_id(4), filters: (&filters).into(), properties: Properties::default() };
+    world.packet(first, Packet::Unsubscribe(unsubscribe));
+    let other = world.v5("other");
+    world.subscribe(other, "$share/g2/other", 1);
+    world.cut(first);
+    assert!(world.heard(other).is_empty());
+    assert_eq!(world.core.stats().dropped.get(DropReason::SessionEnded), 1);
+}
+
+#[test]
+fn a_member_whose_queue_has_no_room_for_the_bytes_is_passed_over() {
+    let long = "x".repeat(300);
+    for (payload, content_type) in [(&*long, ""), ("", &*long)] {
+        let mut world = World::new(Options::new().inflight_max(1).queue_bytes_max(1000));
+        let (full, free, from) = (world.v5("full"), world.v5("free"), world.v5("from"));
+        world.subscribe(full, "own", 1);
+        world.publish(from, "own", "0", 1);
+        world.publish(from, "own", &"x".repeat(900), 1);
+        for conn in [full, free] {
+            world.subscribe(conn, "$share/g/t", 1);
+        }
+        let mut properties = PropertyBuf::new();
+        properties.push(Property::ContentType(content_type)).unwrap();
+        let (qos, properties) = (QoS::AtLeastOnce, properties.as_properties());
+        for _ in 0..3 {
+            world.publish_as(from, Publish { qos, properties, ..Publish::new("t", payload.as_bytes()) });
+        }
+        // One is under way to it, two wait.
+        assert_eq!((world.heard(free).len(), world.core.stats().dropped.get(DropReason::QueueFull)), (1, 0));
+    }
+}
+
+#[test]
+fn a_group_whose_queues_are_full_does_with_a_message_what_its_members_would() {
+    for (overflow, kept, told) in [
+        (Overflow::DropNewest, ["0", "1"], "puback #7"),
+        (Overflow::DropOldest, ["2", "3"], "puback #7"),
+        (Overflow::Reject, ["0", "1"], "puback #7 QuotaExceeded"),
+    ] {
+        let mut world = World::new(Options::new().queue_messages_max(1).overflow(overflow));
+        let lasting = |id| Connect { clean_start: false, ..Connect::new(Version::Mqtt311, id) };
+        for id in ["a", "b"] {
+            let member = world.joined(lasting(id));
+            world.subscribe(member, "$share/g/t", 1);
+            world.cut(member);
+        }
+        let from = world.v5("from");
+        for n in 0..4 {
+            world.publish(from, "t", &n.to_string(), 1);
+        }
+        assert_eq!(world.heard(from).last().map(String::as_str), Some(told), "{overflow:?}");
+        assert_eq!(world.core.stats().dropped.get(DropReason::QueueFull), 2, "{overflow:?}");
+        let mut heard = Vec::new();
+        for id in ["a", "b"] {
+            let (_, all) = world.join(lasting(id));
+            heard.extend(payloads(&all[1..]).into_iter().map(str::to_owned));
+        }
+        heard.sort_unstable();
+        assert_eq!(heard, kept, "{overflow:?}");
     }
 }

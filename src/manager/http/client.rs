@@ -213,7 +213,7 @@ impl<S> Core<S> {
             return 0;
         }
         let Some(conn) = self.conns.get_mut(key) else { return 0 };
-        let remote = conn.remote;
+        let remote = conn.remote.addr();
         let body_max = conn.limits.body_max;
         let Some(client) = conn.client() else { return 0 };
         if client.is_tunnelling() {
@@ -334,7 +334,7 @@ impl<S> Core<S> {
     /// A body that came in pieces is whole.
     fn complete_response_body(&mut self, state: &mut S, key: Key, surplus: bool) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let remote = conn.remote;
+        let remote = conn.remote.addr();
         let Some(client) = conn.client() else { return };
         let Some(incoming) = client.body.take() else { return };
         // It was parsed and accepted under the limits of its time; those do not shrink afterwards.

@@ -8,7 +8,7 @@ use crate::proto::http::head::{self, HeaderSpace, Scan};
 use crate::proto::http::{ParseError, encode};
 use crate::time::Moment;
 
-use super::{Phase, ReplyId, head_limits};
+use super::{Bits, Phase, ReplyId, head_limits};
 
 /// The system's buffers let go of output in steps of up to some megabytes, so that a slow reader seems to take nothing for
 /// long: it has this many times `Limits::rate_grace`.
@@ -51,8 +51,8 @@ impl<S> Core<S> {
             conn.reason.get_or_insert_with(|| Box::new(CloseReason::Peer));
             return self.end_http(key);
         }
-        if http.bits.expects && http.bits.body_pending && !paused && !kept && http.is_asked() {
-            http.bits.expects = false;
+        if http.bits.has(Bits::EXPECTS) && http.bits.has(Bits::BODY_PENDING) && !paused && !kept && http.is_asked() {
+            http.bits.clear(Bits::EXPECTS);
             self.send(key, encode::CONTINUE);
             return self.settle_http(key);
         }
@@ -63,7 +63,7 @@ impl<S> Core<S> {
             Phase::Head if kept || http.seq == 0 => Due::Head,
             Phase::Head => Due::Idle,
             Phase::Body => Due::Rate,
-            Phase::Answer if http.bits.endless => Due::Nothing,
+            Phase::Answer if http.bits.has(Bits::ENDLESS) => Due::Nothing,
             Phase::Answer => Due::Reply,
         };
         let wait = match due {
@@ -156,17 +156,16 @@ impl<S> Core<S> {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let kept = conn.has_input();
         let Some(http) = conn.http() else { return };
-        http.bits.keep_alive = false;
-        if http.bits.endless {
-            http.bits.unread |= http.bits.wants_more;
+        http.bits.clear(Bits::KEEP_ALIVE);
+        if !http.is_in_request() && !kept {
+            return self.drain(key);
+        }
+        if http.bits.has(Bits::WANTS_MORE) {
+            http.bits.set(Bits::UNREAD);
+        }
+        if http.bits.has(Bits::ENDLESS) {
             let to = ReplyId { conn: ConnId(key), seq: http.seq };
             self.finish(to, &[]);
-            return;
-        }
-        if http.phase == Phase::Head && !kept && !http.bits.busy {
-            self.drain(key);
-        } else {
-            http.bits.unread |= http.bits.wants_more;
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::manager::core::Core;
 use crate::manager::net::Net;
 use crate::proto::http::{encode, sse};
 
-use super::{Reply, ReplyId};
+use super::{Bits, Reply, ReplyId};
 
 /// Sends events to every client that subscribed, and to those that come back what they missed meanwhile.
 ///
@@ -43,6 +43,7 @@ use super::{Reply, ReplyId};
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
+#[must_use]
 pub struct EventHub {
     clients: Vec<ReplyId>,
     /// How many clients there may be before those that left are looked for.
@@ -228,7 +229,7 @@ impl<S> Core<S> {
             }
         }
         let seq = self.http_mut(key).map_or(0, |http| {
-            http.bits.endless = true;
+            http.bits.set(Bits::ENDLESS);
             http.seq
         });
         let to = ReplyId { conn: to.conn, seq };

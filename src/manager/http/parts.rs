@@ -15,6 +15,7 @@ use super::{Reply, ReplyId};
 
 /// A piece of the body of [`Net::reply_parts`].
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Part {
     /// These bytes.
     Bytes(Bytes),
@@ -55,7 +56,7 @@ impl<S> Net<'_, S> {
     pub fn reply_parts(&mut self, to: impl Into<ReplyId>, response: Response<'_>, parts: &[Part]) -> Sent {
         let to = to.into();
         let (key, len) = (to.conn.0, parts.iter().map(Part::len).sum());
-        let sent = self.core.begin_reply(key, to.seq, |output, ask| {
+        self.core.begin_reply(key, to.seq, |output, ask| {
             let encoded = encode::encode_head(output.tail(), &response, ask, Framing::Length(len)).ok()?;
             for part in parts.iter().filter(|_| encoded.framing.is_some()) {
                 match part {
@@ -66,10 +67,6 @@ impl<S> Net<'_, S> {
                 }
             }
             Some((encoded.keep_alive, Reply::Done))
-        });
-        if sent.is_queued() {
-            self.core.end_reply(key);
-        }
-        sent
+        })
     }
 }

@@ -5,13 +5,13 @@ use bytes::Bytes;
 use crate::buf::WriteBuf;
 use crate::event::Sent;
 use crate::id::{ConnId, Key};
-use crate::manager::conn::{Due, Flags};
+use crate::manager::conn::{Conn, Due, Flags, Proto};
 use crate::manager::core::{Core, Stop};
 use crate::manager::net::Net;
 use crate::proto::http::encode::{self, Framing, ReplyTo};
 use crate::proto::http::{Response, Version};
 
-use super::{HttpConn, Phase, Reply, ReplyId};
+use super::{Bits, HttpConn, Phase, Reply, ReplyId};
 
 impl<S> Net<'_, S> {
     /// Answers a request: the connection's unanswered one, or the one that a [`ReplyId`] names.
@@ -77,23 +77,26 @@ impl<S> Net<'_, S> {
     }
 }
 
+impl HttpConn {
+    /// The request of this number (0: whichever there is) is done with.
+    fn is_over(&self, seq: u32) -> bool {
+        seq != 0 && (seq != self.seq || !self.is_in_request())
+    }
+}
+
 impl<S> Core<S> {
     /// Answers the request `seq` (0: whichever is unanswered) of a connection.
     pub(super) fn reply(&mut self, key: Key, seq: u32, response: &Response<'_>) -> Sent {
         if matches!(response.status(), 100..=199) {
             return self.interim_reply(key, seq, response);
         }
-        let sent = self.begin_reply(key, seq, |output, to| {
+        self.begin_reply(key, seq, |output, to| {
             let (encoded, body) = encode::encode_reply(output.tail(), response, to).ok()?;
             if let Some(body) = body {
                 output.push_shared(body);
             }
             Some((encoded.keep_alive, Reply::Done))
-        });
-        if sent.is_queued() {
-            self.end_reply(key);
-        }
-        sent
+        })
     }
 
     /// Sends an interim reply (RFC 9110 §15.2): the request stays unanswered.
@@ -109,7 +112,9 @@ impl<S> Core<S> {
         if response.status() == 101 || response.validate().is_err() {
             return Sent::Invalid;
         }
-        http.bits.expects &= response.status() != 100;
+        if response.status() == 100 {
+            http.bits.clear(Bits::EXPECTS);
+        }
         if is_10 {
             // An HTTP/1.0 client would take it for the reply.
             return Sent::Queued;
@@ -124,56 +129,67 @@ impl<S> Core<S> {
     fn request_of(&mut self, key: Key, seq: u32) -> Result<&mut HttpConn, Sent> {
         let conn = self.conns.get_mut(key).filter(|conn| conn.takes_output()).ok_or(Sent::Gone)?;
         let http = conn.http().ok_or(Sent::Invalid)?;
-        let is_over = seq != 0 && (seq != http.seq || !http.is_in_request());
-        if is_over { Err(Sent::Gone) } else { Ok(http) }
+        if http.is_over(seq) { Err(Sent::Gone) } else { Ok(http) }
     }
 
-    /// Queues the beginning of a reply, or nothing: `encode` says what becomes of the connection and of the reply.
+    /// Queues the beginning of a reply, or all of it, or nothing: `encode` says what becomes of the connection and of the
+    /// reply.
     pub(super) fn begin_reply(
         &mut self,
         key: Key,
         seq: u32,
         encode: impl FnOnce(&mut WriteBuf, &ReplyTo<'_>) -> Option<(bool, Reply)>,
     ) -> Sent {
-        let date = *self.date.get(self.now, &self.clock);
+        let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else { return Sent::Gone };
+        let Conn { proto: Proto::Http(http), output, limits, .. } = conn else { return Sent::Invalid };
+        if http.is_over(seq) {
+            return Sent::Gone;
+        }
+        if !http.is_asked() {
+            return Sent::Invalid;
+        }
+        let output = output.get_or_insert_with(|| self.pool.take_write());
+        if output.len() >= limits.write_max {
+            return self.is_slow(key);
+        }
         let goes_on = self.stop == Stop::Running;
-        let http = match self.request_of(key, seq) {
-            Ok(http) if http.is_asked() => http,
-            Ok(_) => return Sent::Invalid,
-            Err(sent) => return sent,
-        };
         let to = ReplyTo {
             version: http.version,
-            head_request: http.bits.head_request,
-            keep_alive: goes_on && http.bits.keep_alive && !http.bits.body_pending,
-            date: &date,
+            head_request: http.bits.has(Bits::HEAD_REQUEST),
+            keep_alive: goes_on && http.bits.has(Bits::KEEP_ALIVE) && !http.bits.has(Bits::BODY_PENDING),
+            date: self.date.get(self.now, &self.clock),
         };
-        let mut begun = None;
-        let sent = self.queue(key, |output| begun = encode(output, &to));
-        match (begun, self.http_mut(key)) {
-            (Some((keep_alive, reply)), Some(http)) if sent.is_queued() => {
-                // A client that did not ask for the close may have sent more already, which would make it a reset and cost
-                // the client what it has not read yet (RFC 9112 §9.6).
-                http.bits.unread |= http.bits.wants_more && !keep_alive;
-                http.bits.keep_alive = keep_alive;
-                http.reply = reply;
-                sent
+        let begun = encode(output, &to);
+        if let Some((keep_alive, reply)) = begun {
+            // A client that did not ask for the close may have sent more already, which would make it a reset and cost
+            // the client what it has not read yet (RFC 9112 §9.6).
+            if http.bits.has(Bits::WANTS_MORE) && !keep_alive {
+                http.bits.set(Bits::UNREAD);
             }
-            _ if sent.is_queued() => Sent::Invalid,
-            _ => sent,
+            http.bits.put(Bits::KEEP_ALIVE, keep_alive);
+            http.reply = reply;
         }
+        let ends = http.reply == Reply::Done && !http.bits.has(Bits::BUSY);
+        let sent = conn.appended(key, &mut self.dirty, &mut self.stats);
+        if begun.is_none() {
+            return Sent::Invalid;
+        }
+        if ends {
+            self.end_reply(key);
+        }
+        sent
     }
 
     /// The reply is complete: goes on, unless `serve_http` stands above us and will.
     pub(super) fn end_reply(&mut self, key: Key) {
         let Some(http) = self.http_mut(key) else { return };
         http.reply = Reply::Done;
-        if http.bits.busy {
+        if http.bits.has(Bits::BUSY) {
             return;
         }
         match http.phase {
             // Answered from elsewhere before the body came.
-            Phase::Body if http.bits.body_pending => self.end_http(key),
+            Phase::Body if http.bits.has(Bits::BODY_PENDING) => self.end_http(key),
             Phase::Body | Phase::Answer => {
                 self.finish_reply(key);
                 // What is there already waits for nothing else.
@@ -188,14 +204,7 @@ impl<S> Core<S> {
 
     /// Makes the connection fit for its next request, or ends it. Where it is served, that goes on with what is there.
     pub(super) fn finish_reply(&mut self, key: Key) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        let Some(http) = conn.http() else { return };
-        http.phase = Phase::Head;
-        http.reply = Reply::None;
-        http.body = None;
-        http.bits.busy = false;
-        http.bits.endless = false;
-        if !http.bits.keep_alive {
+        if self.http_mut(key).is_some_and(|http| !http.finish()) {
             self.end_http(key);
         }
     }
@@ -219,7 +228,7 @@ impl<S> Core<S> {
         let response = Response::new(200).content_type("text/event-stream").header("Cache-Control", "no-cache");
         let sent = self.start(to, &response);
         if let Some(http) = self.http_mut(to.conn.0).filter(|_| sent.is_queued()) {
-            http.bits.endless = true;
+            http.bits.set(Bits::ENDLESS);
         }
         sent
     }

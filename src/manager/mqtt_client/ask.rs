@@ -65,7 +65,7 @@ impl<S> Net<'_, S> {
     /// client's affair. Fails, and publishes nothing, when the connection is closed or no MQTT client's
     /// ([`is_gone`](Error::is_gone)), when the message cannot be said ([`is_bad_value`](Error::is_bad_value)) or the server does not
     /// take it ([`is_unsupported`](Error::is_unsupported)), and when too many wait and the policy is to reject it
-    /// ([`is_limit_reached`](Error::is_limit_reached)).
+    /// ([`is_limit_reached`](Error::is_limit_reached)): `Drained` tells when half of the room is free again.
     ///
     /// At QoS 0 on an open connection it allocates nothing.
     pub fn publish(&mut self, conn: ConnId, publish: &Publish<'_>) -> Result<Option<Token>> {
@@ -95,10 +95,14 @@ impl<S> Net<'_, S> {
     ///
     /// Fails where [`publish`](Self::publish) does.
     pub fn unsubscribe(&mut self, conn: ConnId, filters: &[&str]) -> Result<Token> {
+        self.unsubscribe_with(conn, filters, Properties::default())
+    }
+
+    /// ... with user properties. 5.0.
+    pub fn unsubscribe_with(&mut self, conn: ConnId, filters: &[&str], properties: Properties<'_>) -> Result<Token> {
         let now = self.core.instant();
         let list = List::from(filters);
-        self.core
-            .ask_mqtt(conn.0, "unsubscribe", |client, out| client.unsubscribe(list, Properties::default(), now, out))
+        self.core.ask_mqtt(conn.0, "unsubscribe", |client, out| client.unsubscribe(list, properties, now, out))
     }
 
     /// Acknowledges a message that `MqttMessage` brought, where the options say that the application does

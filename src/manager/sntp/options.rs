@@ -15,6 +15,7 @@ use crate::proto::sntp::{Policy, Poll};
 /// let own = ClientOptions::new("sntp://clock.lan").every(Duration::from_secs(8)).floor(Duration::from_secs(8));
 /// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct ClientOptions {
     pub(crate) connect: ConnectOptions,
     pub(crate) policy: Policy,
@@ -30,6 +31,12 @@ impl ClientOptions {
     /// silent the time doubles each round; after eight rounds it is given up.
     pub fn every(mut self, interval: Duration) -> Self {
         self.policy.poll = Poll::Every(interval);
+        self
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn once(mut self) -> Self {
+        self.policy.poll = Poll::Once;
         self
     }
 
@@ -66,6 +73,7 @@ impl From<ConnectOptions> for ClientOptions {
 
 /// Where to tell the time, and how well it is known. A URL alone is enough: `sntp://0.0.0.0:123`.
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct ServerOptions {
     pub(crate) listen: ListenOptions,
     pub(crate) stratum: u8,
@@ -95,6 +103,7 @@ impl From<ListenOptions> for ServerOptions {
 ///
 /// Take one, or three or more: of two that disagree nobody knows which is right, and the clock then goes on by itself.
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct SyncOptions {
     pub(crate) servers: Vec<ClientOptions>,
     pub(crate) every: Duration,

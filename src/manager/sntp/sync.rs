@@ -1,6 +1,7 @@
 //! A service that keeps the manager's wall clock right by several servers.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,14 @@ use super::{ClientOptions, SyncOptions, TimeSource, fresh_for};
 #[derive(Clone)]
 pub struct Sync {
     inner: Rc<RefCell<Inner>>,
+}
+
+impl fmt::Debug for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A handler may print it while the service has it in use.
+        let servers = self.inner.try_borrow().map(|inner| inner.servers.len()).ok();
+        f.debug_struct("Sync").field("servers", &servers).finish_non_exhaustive()
+    }
 }
 
 struct Inner {

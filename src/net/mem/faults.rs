@@ -19,6 +19,7 @@ macro_rules! faults {
         /// ```
         #[derive(Clone, Debug, PartialEq)]
         #[non_exhaustive]
+        #[must_use]
         pub struct Faults {
             $($(#[$doc])* pub $field: $ty,)+
         }
@@ -81,6 +82,11 @@ faults! {
     datagram_lost: f64 = 0.0;
     /// A datagram arrives twice.
     datagram_twice: f64 = 0.0;
+    /// A datagram is up to a tenth of a second longer on its way than others, which overtake it.
+    datagram_late: f64 = 0.0;
+    /// Sockets that each manager may have open: with as many, the system refuses it another one (`EMFILE`), whether it accepts,
+    /// connects or listens. Those that are open already stay so.
+    descriptors: usize = usize::MAX;
     /// How long it takes to look a name up.
     lookup: Range<Duration> = NO_TIME;
     /// A name that is known is not found.

@@ -1,12 +1,15 @@
 //! The sockets as the manager holds them: handles that close when dropped.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::net::Address;
 use crate::options::{ConnectOptions, ListenOptions};
 
+use super::route::no_descriptor;
 use super::{Sim, SimListener, SimSocket, SimUdp, SockId, World};
 
 /// Where a manager lives: a place in the world, with an address of its own.
@@ -14,12 +17,16 @@ use super::{Sim, SimListener, SimSocket, SimUdp, SockId, World};
 pub(crate) struct Host {
     sim: Sim,
     ip: IpAddr,
+    /// Its sockets that are open.
+    open: Rc<Cell<usize>>,
 }
 
 /// A socket of any kind, as the reactor is given it.
 pub(crate) struct MemSocket {
     sim: Sim,
     id: SockId,
+    /// How many its host has open.
+    open: Rc<Cell<usize>>,
 }
 
 pub(crate) struct MemStream(MemSocket);
@@ -33,50 +40,81 @@ pub(crate) struct MemUdp(MemSocket);
 
 impl Host {
     pub(crate) fn new(sim: &Sim) -> Self {
-        Self { sim: sim.clone(), ip: sim.world().new_ip() }
+        Self { sim: sim.clone(), ip: sim.world().new_ip(), open: Rc::default() }
     }
 
     pub(crate) fn sim(&self) -> &Sim {
         &self.sim
     }
 
+    /// A socket of this host, if it may have one more.
+    fn socket(&self, make: impl FnOnce(&mut World) -> io::Result<SockId>) -> io::Result<MemSocket> {
+        let mut world = self.sim.world();
+        if self.open.get() >= world.faults_mut().descriptors {
+            return Err(no_descriptor());
+        }
+        let id = make(&mut world)?;
+        Ok(MemSocket::new(&self.sim, id, &self.open))
+    }
+
     pub(crate) fn listen_tcp(&self, addr: SocketAddr, o: &ListenOptions) -> io::Result<MemListener> {
-        let id = self.sim.world().bind_tcp(addr, o.backlog as usize)?;
-        Ok(MemListener::new(&self.sim, id))
+        self.socket(|world| world.bind_tcp(addr, o.backlog as usize)).map(MemListener::new)
     }
 
     pub(crate) fn listen_unix(&self, path: &Path, o: &ListenOptions) -> io::Result<MemListener> {
-        let id = self.sim.world().bind_unix(path, o.backlog as usize)?;
-        Ok(MemListener::new(&self.sim, id))
+        self.socket(|world| world.bind_unix(path, o.backlog as usize)).map(MemListener::new)
     }
 
     pub(crate) fn connect_tcp(&self, to: SocketAddr, o: &ConnectOptions) -> io::Result<MemStream> {
-        let mut world = self.sim.world();
-        world.enter_call();
-        let from = world.source(o.local_addr, self.ip, to)?;
-        Ok(MemStream(MemSocket::new(&self.sim, world.connect_tcp(from, to)?)))
+        let socket = self.socket(|world| {
+            world.enter_call();
+            let from = world.source(o.local_addr, self.ip, to)?;
+            world.connect_tcp(from, to)
+        });
+        socket.map(MemStream)
     }
 
     pub(crate) fn connect_unix(&self, path: &Path) -> io::Result<MemStream> {
-        let mut world = self.sim.world();
-        world.enter_call();
-        Ok(MemStream(MemSocket::new(&self.sim, world.connect_unix(path)?)))
+        let socket = self.socket(|world| {
+            world.enter_call();
+            world.connect_unix(path)
+        });
+        socket.map(MemStream)
     }
 
     pub(crate) fn bind_udp(&self, addr: SocketAddr) -> io::Result<MemUdp> {
-        Ok(MemUdp(MemSocket::new(&self.sim, self.sim.world().bind_udp(addr, None)?)))
+        self.socket(|world| world.bind_udp(addr, None)).map(MemUdp)
+    }
+
+    /// A socket on this host's address that hears a group as well.
+    #[cfg(feature = "mdns")]
+    pub(crate) fn join(&self, group: SocketAddr) -> io::Result<MemUdp> {
+        let socket = self.socket(|world| {
+            let id = world.bind_udp(SocketAddr::new(self.ip, group.port()), None)?;
+            world.join(id, group);
+            Ok(id)
+        });
+        socket.map(MemUdp)
+    }
+
+    #[cfg(feature = "mdns")]
+    pub(crate) fn ip(&self) -> IpAddr {
+        self.ip
     }
 
     pub(crate) fn connect_udp(&self, to: SocketAddr, o: &ConnectOptions) -> io::Result<MemUdp> {
-        let mut world = self.sim.world();
-        let from = world.source(o.local_addr, self.ip, to)?;
-        Ok(MemUdp(MemSocket::new(&self.sim, world.bind_udp(from, Some(to))?)))
+        let socket = self.socket(|world| {
+            let from = world.source(o.local_addr, self.ip, to)?;
+            world.bind_udp(from, Some(to))
+        });
+        socket.map(MemUdp)
     }
 }
 
 impl MemSocket {
-    fn new(sim: &Sim, id: SockId) -> Self {
-        Self { sim: sim.clone(), id }
+    fn new(sim: &Sim, id: SockId, open: &Rc<Cell<usize>>) -> Self {
+        open.set(open.get() + 1);
+        Self { sim: sim.clone(), id, open: open.clone() }
     }
 
     pub(crate) fn id(&self) -> SockId {
@@ -85,6 +123,12 @@ impl MemSocket {
 
     fn with<T>(&self, act: impl FnOnce(&mut World, SockId) -> T) -> T {
         act(&mut self.sim.world(), self.id)
+    }
+}
+
+impl Drop for MemSocket {
+    fn drop(&mut self) {
+        self.open.set(self.open.get() - 1);
     }
 }
 
@@ -143,9 +187,9 @@ impl Drop for MemStream {
 }
 
 impl MemListener {
-    fn new(sim: &Sim, id: SockId) -> Self {
-        let local = sim.world().listen(id).map_or(Address::Unix(None), |listen| listen.local.clone());
-        Self { socket: MemSocket::new(sim, id), local }
+    fn new(socket: MemSocket) -> Self {
+        let local = socket.with(|world, id| world.listen(id).map(|listen| listen.local.clone()));
+        Self { socket, local: local.unwrap_or(Address::Unix(None)) }
     }
 
     pub(crate) fn socket(&self) -> &MemSocket {
@@ -153,8 +197,9 @@ impl MemListener {
     }
 
     pub(crate) fn accept(&self) -> io::Result<(MemStream, Address)> {
-        let id = self.socket.with(World::accept)?;
-        let stream = MemStream(MemSocket::new(&self.socket.sim, id));
+        let open = &self.socket.open;
+        let id = self.socket.with(|world, id| world.accept(id, open.get()))?;
+        let stream = MemStream(MemSocket::new(&self.socket.sim, id, open));
         let remote = stream.0.with(|world, id| world.end(id).map(|end| end.remote.clone()));
         Ok((stream, remote.unwrap_or(Address::Unix(None))))
     }

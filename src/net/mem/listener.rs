@@ -134,7 +134,8 @@ impl World {
         self.plan(at, Happening::Request { from, to, tries: tries + 1 });
     }
 
-    pub(super) fn accept(&mut self, id: SockId) -> io::Result<SockId> {
+    /// Takes what waits, for a host that has so many sockets open.
+    pub(super) fn accept(&mut self, id: SockId, open: usize) -> io::Result<SockId> {
         self.enter_call();
         if self.rng.chance(self.faults.interrupted) {
             return Err(io::ErrorKind::Interrupted.into());
@@ -142,7 +143,7 @@ impl World {
         if self.listen(id).is_none_or(|listen| listen.waiting.is_empty()) {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        if self.rng.chance(self.faults.accept_fails) {
+        if open >= self.faults.descriptors || self.rng.chance(self.faults.accept_fails) {
             return Err(no_descriptor());
         }
         if self.rng.chance(self.faults.would_block) {

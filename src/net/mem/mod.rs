@@ -13,9 +13,9 @@ mod route;
 mod stream;
 mod udp;
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use crate::id::{Key, Table};
 use crate::reactor::{Ready, Token, Watch};
-use crate::time::ManualClock;
+use crate::time::{ManualClock, Y2K};
 
 pub use self::faults::Faults;
 pub(crate) use self::handle::{Host, MemListener, MemSocket, MemStream, MemUdp};
@@ -44,6 +44,8 @@ use self::udp::UdpSock;
 pub struct Sim {
     world: Rc<RefCell<World>>,
     clock: ManualClock,
+    /// What the machines' wall clocks show, less the time that has passed: since 1970.
+    wall: Rc<Cell<Duration>>,
     epoch: Instant,
     seed: u64,
 }
@@ -64,8 +66,10 @@ pub(crate) struct World {
     tcp: BTreeMap<SocketAddr, SockId>,
     unix: BTreeMap<PathBuf, SockId>,
     udp: BTreeMap<SocketAddr, SockId>,
+    /// Who hears what is sent to a multicast address.
+    groups: BTreeMap<SocketAddr, BTreeSet<SocketAddr>>,
     last_port: u16,
-    last_ip: u16,
+    last_ip: u32,
     routes: BTreeMap<IpAddr, Route>,
     cuts: Vec<Cut>,
     hosts: BTreeMap<String, Vec<IpAddr>>,
@@ -189,6 +193,9 @@ impl Ord for Planned {
     }
 }
 
+/// Whoever gets an address of its own gets one above this.
+const FIRST_IP: Ipv4Addr = Ipv4Addr::new(10, 90, 0, 0);
+
 /// Bytes that a direction of a connection holds where the faults do not say.
 const BUFFER: usize = 256 * 1024;
 
@@ -207,6 +214,7 @@ impl Sim {
             tcp: BTreeMap::new(),
             unix: BTreeMap::new(),
             udp: BTreeMap::new(),
+            groups: BTreeMap::new(),
             last_port: 49_151,
             last_ip: 0,
             routes: BTreeMap::new(),
@@ -215,7 +223,8 @@ impl Sim {
             lookups: BTreeMap::new(),
             trace: false,
         };
-        Self { world: Rc::new(RefCell::new(world)), clock, epoch: Instant::now(), seed }
+        let wall = Rc::new(Cell::new(Y2K));
+        Self { world: Rc::new(RefCell::new(world)), clock, wall, epoch: Instant::now(), seed }
     }
 
     pub(crate) fn world(&self) -> RefMut<'_, World> {
@@ -226,6 +235,10 @@ impl Sim {
         &self.clock
     }
 
+    pub(crate) fn wall(&self) -> &Rc<Cell<Duration>> {
+        &self.wall
+    }
+
     /// What the managers of this world call zero.
     pub(crate) fn epoch(&self) -> Instant {
         self.epoch
@@ -233,6 +246,17 @@ impl Sim {
 
     pub(crate) fn seed_number(&self) -> u64 {
         self.seed
+    }
+
+    /// Nothing that is planned will happen any more.
+    #[cfg_attr(not(all(feature = "http", feature = "broker", feature = "dns", feature = "sntp")), allow(dead_code))]
+    pub(crate) fn forget_plans(&self) {
+        let (agenda, calls) = {
+            let mut world = self.world();
+            (std::mem::take(&mut world.agenda), std::mem::take(&mut world.calls))
+        };
+        // What they hold may be sockets of this world.
+        drop((agenda, calls));
     }
 
     /// Has everything happen that is due by now.
@@ -297,8 +321,8 @@ impl World {
     /// An address of its own for whoever comes to live here.
     pub(crate) fn new_ip(&mut self) -> IpAddr {
         self.last_ip += 1;
-        let [high, low] = self.last_ip.to_be_bytes();
-        Ipv4Addr::new(10, 90, high, low).into()
+        // There is room for ten million.
+        Ipv4Addr::from_bits(FIRST_IP.to_bits() + self.last_ip).into()
     }
 
     fn plan(&mut self, at: Duration, what: Happening) {

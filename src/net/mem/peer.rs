@@ -193,6 +193,11 @@ impl SimUdp {
         self.sim.world().raw_datagram(self.id, to.into(), data);
     }
 
+    /// Hears what is sent to this multicast address, too.
+    pub fn join(&self, group: impl Into<SocketAddr>) {
+        self.sim.world().join(self.id, group.into());
+    }
+
     /// Takes the next datagram that has arrived, with its sender.
     pub fn take(&self) -> Option<(SocketAddr, Vec<u8>)> {
         self.sim.world().take_datagram(self.id)

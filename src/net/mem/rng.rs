@@ -86,6 +86,7 @@ impl Rng {
     }
 
     /// Another generator, which this one's numbers decide.
+    #[must_use]
     pub fn fork(&mut self) -> Self {
         Self::new(self.next_u64())
     }

@@ -8,6 +8,7 @@ use super::{Happening, World};
 
 /// What becomes of connections to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Route {
     /// They reach whoever listens there; where nobody does they are refused.
     #[default]
@@ -48,6 +49,7 @@ impl World {
         let now = self.now();
         for id in self.socks.iter().map(|(id, _)| id).collect::<Vec<_>>() {
             self.plan(now, Happening::Wire(id));
+            self.plan(now, Happening::Space(id, 0));
         }
     }
 

@@ -28,6 +28,8 @@ pub(super) struct End {
     buffer: usize,
     /// Sent and not read by the peer.
     outstanding: usize,
+    /// Read by the peer, but a cut holds up the news.
+    unheard: usize,
     /// Told to wait for space.
     wants_space: bool,
     /// Our end of the stream has been sent.
@@ -73,6 +75,7 @@ impl End {
             told_of_end: false,
             buffer,
             outstanding: 0,
+            unheard: 0,
             wants_space: false,
             shut: false,
             error: None,
@@ -273,14 +276,16 @@ impl World {
     /// The peer has read: there is space.
     pub(super) fn give_space(&mut self, id: SockId, bytes: usize) {
         let Some(end) = self.end(id) else { return };
+        end.unheard += bytes;
         let (a, b) = end.ips();
         if let Some(until) = self.cut_until(a, b) {
-            // A cut without an end gives no space either; mending it does not bring the news back, but reading does.
-            let at = if until < Duration::MAX { until } else { self.now() + Duration::from_secs(60) };
-            return self.plan(at, Happening::Space(id, bytes));
+            if until < Duration::MAX {
+                self.plan(until, Happening::Space(id, 0));
+            }
+            return;
         }
         let Some(end) = self.end(id) else { return };
-        end.outstanding -= bytes.min(end.outstanding);
+        end.outstanding -= std::mem::take(&mut end.unheard).min(end.outstanding);
         if end.wants_space && end.has_much_space() {
             end.wants_space = false;
             self.edge(id, Mask::OUT);

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::{Happening, Kind, Mask, SockId, World, bound};
 
@@ -16,6 +17,8 @@ pub(super) struct UdpSock {
 
 /// Datagrams that a socket holds unread; more are lost.
 const QUEUE_MAX: usize = 256;
+/// By how much one is late that others overtake, at most.
+const LATE: Duration = Duration::from_millis(100);
 
 impl UdpSock {
     pub(super) fn mask(&self) -> Mask {
@@ -60,14 +63,31 @@ impl World {
         Ok(data.len())
     }
 
+    /// Has a socket hear what is sent to a group.
+    pub(super) fn join(&mut self, id: SockId, group: SocketAddr) {
+        if let Some(local) = self.udp_sock(id).map(|sock| sock.local) {
+            self.groups.entry(group).or_default().insert(local);
+        }
+    }
+
     fn transmit_datagram(&mut self, id: SockId, from: SocketAddr, to: SocketAddr, data: &[u8]) {
+        if to.ip().is_multicast() {
+            // To each by a way of its own, and to the sender as well.
+            for member in self.groups.get(&to).cloned().unwrap_or_default() {
+                self.transmit_datagram(id, from, member, data);
+            }
+            return;
+        }
         let copies = match (self.rng.chance(self.faults.datagram_lost), self.rng.chance(self.faults.datagram_twice)) {
             (true, _) => 0,
             (false, false) => 1,
             (false, true) => 2,
         };
         for _ in 0..copies {
-            let at = self.later();
+            let mut at = self.later();
+            if self.rng.chance(self.faults.datagram_late) {
+                at += self.rng.time(&(Duration::ZERO..LATE));
+            }
             self.plan(at, Happening::Datagram { from, to, sender: id, data: data.to_vec() });
         }
         self.log(id, || format!("sends {copies} datagrams of {} bytes to {to}", data.len()));
@@ -135,6 +155,7 @@ impl World {
         let Some(sock) = self.udp_sock(id) else { return };
         let local = sock.local;
         self.udp.remove(&local);
+        self.groups.values_mut().for_each(|members| _ = members.remove(&local));
         self.unwatch(id);
         self.socks.remove(id);
     }

@@ -1,6 +1,6 @@
 //! The system's settings of names, `resolv.conf(5)`: a text to settings.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
 use super::name::Name;
@@ -132,15 +132,25 @@ fn server(word: &str, interface: &impl Fn(&str) -> Option<u32>) -> Option<Socket
     if word.starts_with('[') {
         // OpenBSD's way, also for IPv4.
         let (ip, port) = word.strip_prefix('[')?.rsplit_once("]:")?;
-        return Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?));
+        return Some(here(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?)));
     }
     match word.split_once('%') {
-        None => Some(SocketAddr::new(word.parse::<IpAddr>().ok()?, PORT)),
+        None => Some(here(SocketAddr::new(word.parse().ok()?, PORT))),
         Some((ip, zone)) => {
             let scope = zone.parse().ok().or_else(|| interface(zone))?;
             Some(SocketAddrV6::new(ip.parse().ok()?, PORT, 0, scope).into())
         }
     }
+}
+
+/// An address that names none stands for this machine's (`resolv.conf(5)` of the BSDs), from which its answers come.
+pub(crate) fn here(mut server: SocketAddr) -> SocketAddr {
+    match server.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => server.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => server.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    server
 }
 
 #[cfg(test)]
@@ -168,6 +178,11 @@ mod tests {
                 "1.1.1.1:53 [::1]:53 3.3.3.3:53",
             ),
             ("none that can be read", "nameserver dns.example\nnameserver\nnameserver 1.2.3", "127.0.0.1:53"),
+            (
+                "this machine",
+                "nameserver 0.0.0.0\nnameserver ::\nnameserver [0.0.0.0]:54",
+                "127.0.0.1:53 [::1]:53 127.0.0.1:54",
+            ),
             ("an interface by name", "nameserver fe80::1%eth7", "[fe80::1%7]:53"),
             ("an interface by number", "nameserver fe80::1%2", "[fe80::1%2]:53"),
             ("an unknown interface", "nameserver fe80::1%eth9\nnameserver 1.1.1.1", "1.1.1.1:53"),

@@ -11,7 +11,8 @@ pub struct Hosts {
 
 impl Hosts {
     /// Reads a table: an address in each line, then its names; `#` begins a comment. Lines that begin with no address are
-    /// left out, as is the interface of a link-local address (`%eth0`), which a table of addresses cannot hold.
+    /// left out, as is the interface of a link-local address (`%eth0`), which a table of addresses cannot hold; so is what a
+    /// name has beyond 64 addresses.
     pub fn parse(text: &str) -> Self {
         let mut addrs: BTreeMap<Box<str>, Vec<IpAddr>> = BTreeMap::new();
         for line in text.lines() {
@@ -20,7 +21,7 @@ impl Hosts {
             let Some(ip) = words.next().and_then(|ip| ip.parse::<IpAddr>().ok()) else { continue };
             for name in words {
                 let known = addrs.entry(folded(name)).or_default();
-                if !known.contains(&ip) {
+                if known.len() < ADDRS_MAX && !known.contains(&ip) {
                     known.push(ip);
                 }
             }
@@ -33,6 +34,9 @@ impl Hosts {
         self.addrs.get(&folded(name)).map(Vec::as_slice)
     }
 }
+
+/// Addresses of a name: as many as anybody tries, and few enough to look for one among them.
+const ADDRS_MAX: usize = 64;
 
 fn folded(name: &str) -> Box<str> {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into()
@@ -61,5 +65,14 @@ mod tests {
         ] {
             assert_eq!(hosts.get(name).map(<[IpAddr]>::to_vec), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_has_64_addresses_at_the_most() {
+        // Each was once compared to all that came before.
+        let text: String = (0..100_000u32).map(|n| format!("{} h\n", std::net::Ipv4Addr::from_bits(n))).collect();
+        let hosts = Hosts::parse(&text);
+        assert_eq!(hosts.get("h").map(<[IpAddr]>::len), Some(64));
+        assert_eq!(hosts.get("h").and_then(<[IpAddr]>::first), Some(&IpAddr::from([0, 0, 0, 0])));
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::name::Name;
-use super::wire::{DecodeError, Reader};
+use super::wire::{DecodeError, Reader, Writer};
 
 /// A record's type, as IANA numbers them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -91,6 +91,7 @@ pub struct Record {
 
 /// What a record says.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Data {
     /// An IPv4 address.
     A(Ipv4Addr),
@@ -181,7 +182,7 @@ pub(crate) fn encode_query(id: u16, question: &[u8], udp_max: Option<u16>) -> Ve
 
 impl Message {
     /// Reads a message. Bytes behind it are left alone.
-    pub fn parse(bytes: &[u8]) -> Result<Self, DecodeError> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         let id = reader.u16()?;
         let flags = Flags(reader.u16()?);
@@ -201,19 +202,28 @@ impl Message {
     /// Its bytes, without compression. `None` where it has more questions or records than a message can count, or a record
     /// longer than 65,535 bytes.
     pub fn encode(&self) -> Option<Vec<u8>> {
-        let mut out = Vec::with_capacity(512);
-        out.extend_from_slice(&self.id.to_be_bytes());
-        out.extend_from_slice(&self.flags.0.to_be_bytes());
+        self.write(Writer::new(false))
+    }
+
+    /// Its bytes, with every name compressed that others can read so: those of SRV records too (RFC 6762 §18.14). `None` as
+    /// [`encode`](Self::encode).
+    pub fn encode_compressed(&self) -> Option<Vec<u8>> {
+        self.write(Writer::new(true))
+    }
+
+    fn write(&self, mut to: Writer) -> Option<Vec<u8>> {
+        to.u16(self.id);
+        to.u16(self.flags.0);
         for count in [self.questions.len(), self.answers.len(), self.authority.len(), self.additional.len()] {
-            out.extend_from_slice(&u16::try_from(count).ok()?.to_be_bytes());
+            to.u16(u16::try_from(count).ok()?);
         }
         for question in &self.questions {
-            question.write(&mut out);
+            question.write(&mut to);
         }
         for record in self.answers.iter().chain(&self.authority).chain(&self.additional) {
-            record.write(&mut out)?;
+            record.write(&mut to)?;
         }
-        Some(out)
+        Some(to.out)
     }
 
     /// What came of the question, with the bits that EDNS adds (RFC 6891 §6.1.3).
@@ -234,10 +244,17 @@ impl Question {
         Ok(Self { name: reader.name()?, rtype: Type(reader.u16()?), class: reader.u16()? })
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.name.as_wire());
-        out.extend_from_slice(&self.rtype.0.to_be_bytes());
-        out.extend_from_slice(&self.class.to_be_bytes());
+    /// Its bytes, without compression.
+    pub(super) fn to_wire(&self) -> Vec<u8> {
+        let mut to = Writer::default();
+        self.write(&mut to);
+        to.out
+    }
+
+    fn write(&self, to: &mut Writer) {
+        to.name(&self.name);
+        to.u16(self.rtype.0);
+        to.u16(self.class);
     }
 }
 
@@ -256,16 +273,16 @@ impl Record {
         Ok(Self { name, class, ttl, data })
     }
 
-    fn write(&self, out: &mut Vec<u8>) -> Option<()> {
-        out.extend_from_slice(self.name.as_wire());
-        out.extend_from_slice(&self.data.rtype().0.to_be_bytes());
-        out.extend_from_slice(&self.class.to_be_bytes());
-        out.extend_from_slice(&self.ttl.to_be_bytes());
-        let len_at = out.len();
-        out.extend_from_slice(&[0; 2]);
-        self.data.write(out)?;
-        let len = u16::try_from(out.len() - len_at - 2).ok()?;
-        out[len_at..len_at + 2].copy_from_slice(&len.to_be_bytes());
+    fn write(&self, to: &mut Writer) -> Option<()> {
+        to.name(&self.name);
+        to.u16(self.data.rtype().0);
+        to.u16(self.class);
+        to.u32(self.ttl);
+        let len_at = to.out.len();
+        to.u16(0);
+        self.data.write(to)?;
+        let len = u16::try_from(to.out.len() - len_at - 2).ok()?;
+        to.out[len_at..len_at + 2].copy_from_slice(&len.to_be_bytes());
         Some(())
     }
 
@@ -333,32 +350,41 @@ impl Data {
         if reader.at() == end { Ok(data) } else { Err(DecodeError::BadData) }
     }
 
+    /// The data without compression, as sets of records are compared (RFC 6762 §8.2).
+    #[cfg(feature = "mdns")]
+    pub(super) fn to_wire(&self) -> Vec<u8> {
+        let mut to = Writer::default();
+        // A text that is too long is cut short; ours are not.
+        let _ = self.write(&mut to);
+        to.out
+    }
+
     /// `None` for a text longer than 255 bytes.
-    fn write(&self, out: &mut Vec<u8>) -> Option<()> {
+    fn write(&self, to: &mut Writer) -> Option<()> {
         match self {
-            Self::A(ip) => out.extend_from_slice(&ip.octets()),
-            Self::Aaaa(ip) => out.extend_from_slice(&ip.octets()),
-            Self::Cname(name) | Self::Ns(name) | Self::Ptr(name) => out.extend_from_slice(name.as_wire()),
+            Self::A(ip) => to.bytes(&ip.octets()),
+            Self::Aaaa(ip) => to.bytes(&ip.octets()),
+            Self::Cname(name) | Self::Ns(name) | Self::Ptr(name) => to.name(name),
             Self::Srv(srv) => {
                 for number in [srv.priority, srv.weight, srv.port] {
-                    out.extend_from_slice(&number.to_be_bytes());
+                    to.u16(number);
                 }
-                out.extend_from_slice(srv.target.as_wire());
+                to.name(&srv.target);
             }
             Self::Txt(texts) => {
                 for text in texts {
-                    out.push(u8::try_from(text.len()).ok()?);
-                    out.extend_from_slice(text);
+                    to.bytes(&[u8::try_from(text.len()).ok()?]);
+                    to.bytes(text);
                 }
             }
             Self::Soa(soa) => {
-                out.extend_from_slice(soa.server.as_wire());
-                out.extend_from_slice(soa.mailbox.as_wire());
+                to.name(&soa.server);
+                to.name(&soa.mailbox);
                 for number in soa.numbers.iter().chain([&soa.minimum]) {
-                    out.extend_from_slice(&number.to_be_bytes());
+                    to.u32(*number);
                 }
             }
-            Self::Other(_, bytes) => out.extend_from_slice(bytes),
+            Self::Other(_, bytes) => to.bytes(bytes),
         }
         Some(())
     }

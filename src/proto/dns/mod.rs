@@ -7,6 +7,8 @@ mod cache;
 mod conf;
 mod hosts;
 mod lookup;
+#[cfg(feature = "mdns")]
+pub(crate) mod mdns;
 mod message;
 mod name;
 mod query;
@@ -18,6 +20,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 pub use conf::Conf;
+pub(crate) use conf::here;
 pub use hosts::Hosts;
 pub use message::{CLASS_IN, Data, Flags, Message, Question, Record, Soa, Srv, Type};
 pub use name::{Name, NameError};

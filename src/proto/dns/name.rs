@@ -8,12 +8,12 @@ use std::hash::{Hash, Hasher};
 /// Equal in any letter case (RFC 4343 §3); the case itself is kept.
 ///
 /// ```
-/// use vansire::proto::dns::Name;
+/// use vansire::dns::Name;
 ///
 /// let name: Name = "Printer.lan".parse()?;
 /// assert_eq!(name, "printer.LAN.".parse()?);
 /// assert_eq!(name.to_string(), "Printer.lan");
-/// # Ok::<(), vansire::proto::dns::NameError>(())
+/// # Ok::<(), vansire::dns::NameError>(())
 /// ```
 #[derive(Clone)]
 pub struct Name {

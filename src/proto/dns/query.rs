@@ -91,8 +91,7 @@ impl Channel {
 
     /// The query, with an id that nobody can know.
     pub(super) fn encode(&mut self, asked: &Question, random_case: bool, bits: Bits<'_>) -> Vec<u8> {
-        let mut question = Vec::with_capacity(64);
-        asked.write(&mut question);
+        let mut question = asked.to_wire();
         if random_case {
             let name_len = asked.name.as_wire().len();
             randomize_case(&mut question[..name_len], bits);
@@ -169,7 +168,7 @@ mod tests {
         let (_, bytes) = sent(Over::Udp, false, false);
         assert_eq!(bytes, b"\xab\xcd\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03org\0\0\x01\0\x01");
         let (_, bytes) = sent(Over::Udp, true, false);
-        let message = Message::parse(&bytes).unwrap();
+        let message = Message::decode(&bytes).unwrap();
         assert_eq!((message.additional.len(), message.additional[0].class), (1, 1232), "RFC 6891 §6.1.2");
         let (_, tcp) = sent(Over::Tcp, true, false);
         assert_eq!((&tcp[..2], &tcp[2..]), (&(bytes.len() as u16).to_be_bytes()[..], &bytes[..]), "RFC 1035 §4.2.2");

@@ -261,7 +261,7 @@ impl Stub {
             let flags = channel.is_answered_by(from, bytes)?;
             // What was cut short need not be whole records.
             let is_cut = flags.has(Flags::TRUNCATED);
-            let message = if is_cut { None } else { Some(Message::parse(bytes).ok()?) };
+            let message = if is_cut { None } else { Some(Message::decode(bytes).ok()?) };
             Some((question, channel.server, channel.over, channel.edns, message))
         });
         let Some((question, server, over, edns, message)) = known else {

@@ -1,5 +1,6 @@
 //! Bytes of a message to numbers and names, and back. Nothing here reads past the end, and nothing loops.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::name::{NAME_MAX, Name};
@@ -132,6 +133,56 @@ impl<'a> Reader<'a> {
             self.at = at;
         }
         Name::from_wire(&wire[..len]).ok_or(DecodeError::Truncated)
+    }
+}
+
+/// Writes a message.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    pub(super) out: Vec<u8>,
+    /// Ends of names that were written, with their places; none where names are not compressed.
+    ends: Option<BTreeMap<Vec<u8>, u16>>,
+}
+
+/// Pointers have 14 bits (RFC 1035 §4.1.4).
+const POINTER_END: usize = 1 << 14;
+
+impl Writer {
+    pub(super) fn new(compresses: bool) -> Self {
+        Self { out: Vec::with_capacity(512), ends: compresses.then(BTreeMap::new) }
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    pub(super) fn u16(&mut self, number: u16) {
+        self.bytes(&number.to_be_bytes());
+    }
+
+    pub(super) fn u32(&mut self, number: u32) {
+        self.bytes(&number.to_be_bytes());
+    }
+
+    /// Writes a name, its end as a pointer to where it stands already.
+    pub(super) fn name(&mut self, name: &Name) {
+        let mut rest = name.as_wire();
+        let Some(ends) = &mut self.ends else { return self.out.extend_from_slice(rest) };
+        while let Some((label, tail)) = rest.first().and_then(|len| rest.split_at_checked(1 + usize::from(*len))) {
+            if tail.is_empty() {
+                break;
+            }
+            let end = rest.to_ascii_lowercase();
+            if let Some(place) = ends.get(&end) {
+                return self.out.extend_from_slice(&(0xc000 | place).to_be_bytes());
+            }
+            if self.out.len() < POINTER_END {
+                ends.insert(end, self.out.len() as u16);
+            }
+            self.out.extend_from_slice(label);
+            rest = tail;
+        }
+        self.out.push(0);
     }
 }
 

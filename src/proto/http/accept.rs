@@ -9,9 +9,9 @@ use super::syntax::{members, trim_ows};
 /// the header nothing is encoded. `identity` is also what remains when the client wants nothing that there is.
 ///
 /// ```
-/// use vansire::proto::http::content_coding;
+/// use vansire::http::content_coding;
 ///
-/// # use vansire::proto::http::head::{HeaderSpace, Scan, parse};
+/// # use vansire::http::head::{HeaderSpace, Scan, parse};
 /// # let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip;q=0.5, br\r\n\r\n";
 /// # let mut space = HeaderSpace::new();
 /// # let (head, _) = parse(bytes, &mut Scan::default(), &Default::default(), &mut space)?.unwrap();

@@ -2,7 +2,8 @@
 
 use std::net::Ipv6Addr;
 
-use super::syntax::hex_digit;
+use super::syntax::{hex_digit, is_host_byte};
+use super::words::host;
 
 /// The two parts of `uri-host [ ":" port ]`. The host keeps the brackets of an IPv6 literal and may be empty; an empty
 /// port (`a:`) is legal.
@@ -13,6 +14,13 @@ pub(crate) struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
+    /// Whether [`parse`](Self::parse) accepts the text.
+    #[inline]
+    pub(crate) fn is_valid(text: &'a [u8]) -> bool {
+        // Most are a name without a port, or an address.
+        host(text) == text.len() || Self::parse(text).is_some()
+    }
+
     /// None where the text is neither a name, an address nor a bracketed literal with an optional decimal port: user
     /// info, whitespace, a broken escape. What is accepted is ASCII.
     pub(crate) fn parse(text: &'a [u8]) -> Option<Self> {
@@ -21,12 +29,12 @@ impl<'a> Authority<'a> {
             let (literal, rest) = text.split_at(end + 1);
             return if is_ip_literal(&literal[1..end]) { Self::with_port(literal, rest) } else { None };
         }
-        let mut at = names(text);
+        let mut at = host(text);
         while let Some(b'%') = text.get(at) {
             hex_digit(*text.get(at + 1)?)?;
             hex_digit(*text.get(at + 2)?)?;
             at += 3;
-            at += names(&text[at..]);
+            at += host(&text[at..]);
         }
         let (host, rest) = text.split_at(at);
         Self::with_port(host, rest)
@@ -41,11 +49,6 @@ impl<'a> Authority<'a> {
     }
 }
 
-/// How many bytes at the start are of a name.
-fn names(text: &[u8]) -> usize {
-    text.iter().position(|&byte| !NAME[byte as usize]).unwrap_or(text.len())
-}
-
 fn is_ip_literal(literal: &[u8]) -> bool {
     let [b'v' | b'V', future @ ..] = literal else {
         return str::from_utf8(literal).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
@@ -55,25 +58,8 @@ fn is_ip_literal(literal: &[u8]) -> bool {
     !version.is_empty()
         && version.iter().all(|&b| hex_digit(b).is_some())
         && !address.is_empty()
-        && address.iter().all(|&b| b == b':' || NAME[b as usize])
+        && address.iter().all(|&b| b == b':' || is_host_byte(b))
 }
-
-/// unreserved and sub-delims.
-const NAME: [bool; 256] = {
-    let mut table = [false; 256];
-    let mut i = 0;
-    while i < 256 {
-        table[i] = (i as u8).is_ascii_alphanumeric();
-        i += 1;
-    }
-    let others = b"-._~!$&'()*+,;=";
-    let mut i = 0;
-    while i < others.len() {
-        table[others[i] as usize] = true;
-        i += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {
@@ -97,6 +83,7 @@ mod tests {
         for (text, host, port) in good {
             let expected = Authority { host: host.as_bytes(), port: port.map(str::as_bytes) };
             assert_eq!(Authority::parse(text.as_bytes()), Some(expected), "{text:?}");
+            assert!(Authority::is_valid(text.as_bytes()), "{text:?}");
         }
         let bad = [
             "a b",
@@ -129,6 +116,7 @@ mod tests {
         ];
         for text in bad {
             assert_eq!(Authority::parse(text.as_bytes()), None, "{text:?}");
+            assert!(!Authority::is_valid(text.as_bytes()), "{text:?}");
         }
     }
 }

@@ -92,15 +92,15 @@ pub enum Piece<'b> {
 /// Reads one body out of the bytes of a connection.
 ///
 /// ```
-/// use vansire::proto::http::BodyLen;
-/// use vansire::proto::http::body::{BodyDecoder, Piece};
+/// use vansire::http::BodyLen;
+/// use vansire::http::body::{BodyDecoder, Piece};
 ///
 /// let mut decoder = BodyDecoder::new(BodyLen::Chunked, 1024)?;
 /// let mut input = &b"5\r\nhello\r\n0\r\n\r\nGET "[..];
 /// assert_eq!(decoder.next(&mut input)?, Piece::Data(b"hello"));
 /// assert_eq!(decoder.next(&mut input)?, Piece::End);
 /// assert_eq!(input, b"GET ");
-/// # Ok::<(), vansire::proto::http::body::BodyError>(())
+/// # Ok::<(), vansire::http::body::BodyError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct BodyDecoder {

@@ -21,6 +21,7 @@ use crate::options::redacted;
 /// assert_eq!(r.method(), "POST");
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct RequestBuilder<'a> {
     method: &'a str,
     url: Cow<'a, str>,

@@ -77,7 +77,7 @@ impl Response<'_> {
     /// Content-Length passes where it may stand in a reply to HEAD.
     ///
     /// ```
-    /// use vansire::proto::http::Response;
+    /// use vansire::http::Response;
     ///
     /// assert!(Response::new(200).header("X-Name", "a\r\nSet-Cookie: b").validate().is_err());
     /// ```
@@ -88,6 +88,7 @@ impl Response<'_> {
 }
 
 /// Appends a whole reply, but for a shared body, which is handed back to be queued behind it.
+#[inline(always)]
 pub fn encode_reply(
     out: &mut Vec<u8>,
     r: &Response<'_>,
@@ -97,6 +98,12 @@ pub fn encode_reply(
         put_usual(out, r.type_of_body(), body, to.date);
         return Ok((Encoded { keep_alive: true, framing: Some(Framing::Length(body.len() as u64)) }, None));
     }
+    encode_any(out, r, to)
+}
+
+/// Appends a reply of any kind. Apart from the usual one, which is so short that it is encoded where it is asked for.
+#[inline(never)]
+fn encode_any(out: &mut Vec<u8>, r: &Response<'_>, to: &ReplyTo<'_>) -> Result<(Encoded, Option<Bytes>), EncodeError> {
     let encoded = encode_head(out, r, to, Framing::Length(r.body_len() as u64))?;
     match r.the_body() {
         _ if encoded.framing.is_none() => Ok((encoded, None)),

@@ -12,7 +12,7 @@ use super::target::BadEscape;
 /// its escapes resolved. The name matches in any letter case. None also where the value is malformed.
 ///
 /// ```
-/// use vansire::proto::http::param;
+/// use vansire::http::param;
 ///
 /// assert_eq!(param(r#"form-data; name="a\"b""#, "name").as_deref(), Some("a\"b"));
 /// assert_eq!(param("text/html; Charset=utf-8", "charset").as_deref(), Some("utf-8"));
@@ -97,6 +97,7 @@ impl fmt::Debug for Credentials<'_> {
 
 /// Where [`Head::access_token`] looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TokenFrom<'n> {
     /// `Authorization: Bearer`.
     Header,
@@ -110,7 +111,7 @@ pub enum TokenFrom<'n> {
 /// either a control character, which the scheme cannot carry.
 ///
 /// ```
-/// use vansire::proto::http::basic_auth;
+/// use vansire::http::basic_auth;
 ///
 /// assert_eq!(basic_auth("Aladdin", "open sesame").as_deref(), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
 /// ```

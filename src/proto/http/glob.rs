@@ -41,7 +41,7 @@ impl<'t> Captures<'t> {
 /// wildcards.
 ///
 /// ```
-/// use vansire::proto::http::glob;
+/// use vansire::http::glob;
 ///
 /// assert_eq!(glob("/users/*/files/#", "/users/ann/files/a/b").unwrap().as_slice(), ["ann", "a/b"]);
 /// assert!(glob("/users/*", "/users/ann/files").is_none());

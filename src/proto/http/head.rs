@@ -85,15 +85,15 @@ pub struct Head<'a> {
 /// Allocates nothing. The cost is linear in the length of the head, however it is cut.
 ///
 /// ```
-/// use vansire::proto::http::HeadLimits;
-/// use vansire::proto::http::head::{HeaderSpace, Scan, parse};
+/// use vansire::http::HeadLimits;
+/// use vansire::http::head::{HeaderSpace, Scan, parse};
 ///
 /// let mut space = HeaderSpace::new();
 /// let bytes = b"GET /a?b=c HTTP/1.1\r\nHost: example.org\r\n\r\n";
 /// let (head, used) = parse(bytes, &mut Scan::default(), &HeadLimits::default(), &mut space)?.unwrap();
 /// assert_eq!((head.method(), head.target(), head.header("HOST")), ("GET", "/a?b=c", Some("example.org")));
 /// assert_eq!(used, bytes.len());
-/// # Ok::<(), vansire::proto::http::ParseError>(())
+/// # Ok::<(), vansire::http::ParseError>(())
 /// ```
 #[inline]
 pub fn parse<'h>(
@@ -142,11 +142,6 @@ fn fields_of<'a>(raw: &'a [u8], fields: &'a [Field]) -> impl Iterator<Item = (&'
 
 impl<'a> Head<'a> {
     #[inline]
-    fn method_bytes(&self) -> &'a [u8] {
-        &self.raw[..usize::from(self.method_len)]
-    }
-
-    #[inline]
     fn target_bytes(&self) -> &'a [u8] {
         let from = usize::from(self.method_len) + 1;
         &self.raw[from..from + usize::from(self.target_len)]
@@ -160,19 +155,19 @@ impl<'a> Head<'a> {
     /// The method, in the client's letter case: methods are case-sensitive.
     #[inline]
     pub fn method(&self) -> &'a str {
-        ascii(self.method_bytes())
+        ascii(&self.raw[..usize::from(self.method_len)])
     }
 
     /// The method is HEAD: the reply has no body.
     #[inline]
     pub fn is_head(&self) -> bool {
-        self.method_bytes() == b"HEAD"
+        self.raw.starts_with(b"HEAD ")
     }
 
     /// The method is CONNECT: it asks for a tunnel.
     #[inline]
     pub fn is_connect(&self) -> bool {
-        self.method_bytes() == b"CONNECT"
+        self.raw.starts_with(b"CONNECT ")
     }
 
     /// The request target as it came: origin-form (`/a?b`), absolute-form (`http://h/a`), authority-form (CONNECT only)

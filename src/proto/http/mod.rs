@@ -26,6 +26,7 @@ mod status;
 mod syntax;
 mod target;
 mod view;
+mod words;
 
 pub use accept::content_coding;
 pub use body::BodyError;

@@ -28,7 +28,7 @@ pub const RANGES_MAX: usize = 16;
 /// (RFC 9110 §17.15): the answer is then [`ByteRanges::All`].
 ///
 /// ```
-/// use vansire::proto::http::{ByteRanges, byte_ranges};
+/// use vansire::http::{ByteRanges, byte_ranges};
 ///
 /// assert_eq!(byte_ranges(b"bytes=-5", 100), ByteRanges::One(95..100));
 /// assert_eq!(byte_ranges(b"bytes=200-", 100), ByteRanges::Unsatisfiable);

@@ -10,8 +10,8 @@ use super::target::{BadEscape, Pairs};
 /// A complete request. Its head's methods are its own: `request.method()`, `request.query("q")`, `request.header("Accept")`.
 ///
 /// ```
-/// use vansire::proto::http::head::{HeaderSpace, Scan, parse};
-/// use vansire::proto::http::{HeadLimits, Request};
+/// use vansire::http::head::{HeaderSpace, Scan, parse};
+/// use vansire::http::{HeadLimits, Request};
 ///
 /// let bytes = b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\
 ///     Content-Type: application/x-www-form-urlencoded\r\n\r\nuser=a+b";

@@ -11,19 +11,27 @@ use bytes::Bytes;
 /// there is a body and no other type was given. Up to four headers need no allocation.
 ///
 /// ```
-/// use vansire::proto::http::Response;
+/// use vansire::http::Response;
 ///
 /// let r = Response::json(201, r#"{"id":7}"#).header("Location", "/things/7").header("X-Count", 7.to_string());
 /// assert_eq!(r.status(), 201);
 /// ```
 #[derive(Debug, Clone)]
+#[must_use]
 pub struct Response<'a> {
     status: u16,
     close: bool,
     content_type: ContentType<'a>,
-    first: [Option<Header<'a>>; INLINE_HEADERS],
-    more: Vec<Header<'a>>,
+    headers: Headers<'a>,
     body: Body<'a>,
+}
+
+/// Most replies have no header of their own, and pay for none.
+#[derive(Debug, Clone)]
+enum Headers<'a> {
+    None,
+    Few([Option<Header<'a>>; INLINE_HEADERS]),
+    Many(Vec<Header<'a>>),
 }
 
 /// Name and value.
@@ -53,32 +61,30 @@ impl<'a> Response<'a> {
     /// A reply without body.
     #[inline]
     pub fn new(status: u16) -> Self {
-        Self {
-            status,
-            close: false,
-            content_type: ContentType::Default,
-            first: [const { None }; INLINE_HEADERS],
-            more: Vec::new(),
-            body: Body::None,
-        }
+        Self::of(status, ContentType::Default, Body::None)
+    }
+
+    #[inline]
+    fn of(status: u16, content_type: ContentType<'a>, body: Body<'a>) -> Self {
+        Self { status, close: false, content_type, headers: Headers::None, body }
     }
 
     /// A reply of plain text.
     #[inline]
     pub fn text(status: u16, body: &'a str) -> Self {
-        Self { content_type: ContentType::Text, ..Self::new(status) }.body(body)
+        Self::of(status, ContentType::Text, Body::Slice(body.as_bytes()))
     }
 
     /// A reply of HTML.
     #[inline]
     pub fn html(status: u16, body: &'a str) -> Self {
-        Self { content_type: ContentType::Html, ..Self::new(status) }.body(body)
+        Self::of(status, ContentType::Html, Body::Slice(body.as_bytes()))
     }
 
     /// A reply of JSON text, which is sent as it is.
     #[inline]
     pub fn json(status: u16, body: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
-        Self { content_type: ContentType::Json, ..Self::new(status) }.body(body)
+        Self::of(status, ContentType::Json, Body::Slice(body.as_ref()))
     }
 
     /// Adds a header. The same name may come several times: each makes a line.
@@ -89,11 +95,7 @@ impl<'a> Response<'a> {
     /// A Date replaces the server's.
     #[inline]
     pub fn header(mut self, name: &'a str, value: impl Into<Cow<'a, str>>) -> Self {
-        let header = (name, value.into());
-        match self.first.iter_mut().find(|slot| slot.is_none()) {
-            Some(slot) => *slot = Some(header),
-            None => self.more.push(header),
-        }
+        self.headers.push((name, value.into()));
         self
     }
 
@@ -138,7 +140,7 @@ impl<'a> Response<'a> {
     /// The caller has given no header, and no type of its own.
     #[inline]
     pub(crate) fn has_no_headers(&self) -> bool {
-        self.first[0].is_none() && self.more.is_empty() && !matches!(self.content_type, ContentType::Given(_))
+        matches!(self.headers, Headers::None) && !matches!(self.content_type, ContentType::Given(_))
     }
 
     pub(crate) fn type_of_body(&self) -> ContentType<'a> {
@@ -147,7 +149,12 @@ impl<'a> Response<'a> {
 
     #[inline]
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a str, &str)> {
-        self.first.iter().map_while(Option::as_ref).chain(&self.more).map(|(name, value)| (*name, &**value))
+        let (few, many) = match &self.headers {
+            Headers::None => (&[][..], &[][..]),
+            Headers::Few(few) => (&few[..], &[][..]),
+            Headers::Many(many) => (&[][..], &many[..]),
+        };
+        few.iter().map_while(Option::as_ref).chain(many).map(|(name, value)| (*name, &**value))
     }
 
     #[inline]
@@ -161,6 +168,19 @@ impl<'a> Response<'a> {
             Body::None => 0,
             Body::Slice(body) => body.len(),
             Body::Shared(body) => body.len(),
+        }
+    }
+}
+
+impl<'a> Headers<'a> {
+    fn push(&mut self, header: Header<'a>) {
+        match self {
+            Self::None => *self = Self::Few([Some(header), None, None, None]),
+            Self::Few(few) => match few.iter_mut().find(|slot| slot.is_none()) {
+                Some(slot) => *slot = Some(header),
+                None => *self = Self::Many(few.iter_mut().filter_map(Option::take).chain([header]).collect()),
+            },
+            Self::Many(many) => many.push(header),
         }
     }
 }

@@ -72,7 +72,9 @@ pub(super) fn check<'a>(
                 if host.is_some() {
                     return Err(ParseError::HostRepeated);
                 }
-                Authority::parse(value).ok_or(ParseError::BadHost)?;
+                if !Authority::is_valid(value) {
+                    return Err(ParseError::BadHost);
+                }
                 host = Some(value);
             }
             6 if is_name(name, b"expect") => expect = expectation(value, expect),

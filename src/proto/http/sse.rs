@@ -6,14 +6,15 @@ use std::time::Duration;
 /// One event of a stream.
 ///
 /// ```
-/// use vansire::proto::http::sse::Event;
+/// use vansire::http::sse::Event;
 ///
 /// let mut out = Vec::new();
 /// Event::new("21.5\n22.0").event("reading").id("7").encode(&mut out)?;
 /// assert_eq!(out, b"event: reading\nid: 7\ndata: 21.5\ndata: 22.0\n\n");
-/// # Ok::<(), vansire::proto::http::sse::BadField>(())
+/// # Ok::<(), vansire::http::sse::BadField>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
 pub struct Event<'a> {
     data: &'a str,
     event: Option<&'a str>,

@@ -10,6 +10,11 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&b| is_tchar(b))
 }
 
+/// Whether the byte may stand in a host name: unreserved and sub-delims (RFC 3986 §2).
+pub(crate) const fn is_host_byte(byte: u8) -> bool {
+    HOST[byte as usize]
+}
+
 /// Whether the byte may stand in a field value (RFC 9110 §5.5): no control character but the tab, so neither CR, LF
 /// nor NUL; bytes from 0x80 on are obs-text.
 pub(crate) const fn is_value_byte(byte: u8) -> bool {
@@ -39,18 +44,20 @@ pub(crate) const fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
-const TCHAR: [bool; 256] = {
+const TCHAR: [bool; 256] = alphanumerics_and(b"!#$%&'*+-.^_`|~");
+const HOST: [bool; 256] = alphanumerics_and(b"-._~!$&'()*+,;=");
+
+const fn alphanumerics_and(others: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut i = 0;
     while i < 256 {
         table[i] = (i as u8).is_ascii_alphanumeric();
         i += 1;
     }
-    let others = b"!#$%&'*+-.^_`|~";
     let mut i = 0;
     while i < others.len() {
         table[others[i] as usize] = true;
         i += 1;
     }
     table
-};
+}

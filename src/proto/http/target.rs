@@ -83,11 +83,11 @@ fn split(target: &str) -> (&str, Option<&str>) {
 /// The variables of a query string or a form, `a=b&c=d`: names and values decoded, `+` as a space.
 ///
 /// ```
-/// use vansire::proto::http::Pairs;
+/// use vansire::http::Pairs;
 ///
 /// let pairs: Result<Vec<_>, _> = Pairs::new("a=1+2&b=%C3%BC&c").collect();
 /// assert_eq!(pairs?, [("a".into(), "1 2".into()), ("b".into(), "ü".into()), ("c".into(), "".into())]);
-/// # Ok::<(), vansire::proto::http::BadEscape>(())
+/// # Ok::<(), vansire::http::BadEscape>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Pairs<'a> {
@@ -187,7 +187,7 @@ pub fn percent_encode(text: &str) -> Cow<'_, str> {
 /// reader of forms takes for one.
 ///
 /// ```
-/// use vansire::proto::http::form_encode;
+/// use vansire::http::form_encode;
 ///
 /// assert_eq!(form_encode([("q", "a b&c"), ("n", "")]), "q=a%20b%26c&n=");
 /// ```

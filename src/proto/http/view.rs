@@ -8,8 +8,8 @@ use super::head::ResponseHead;
 /// A response. Its head's methods are its own: `response.status()`, `response.header("ETag")`.
 ///
 /// ```
-/// use vansire::proto::http::head::{Asked, HeaderSpace, Scan, parse_response};
-/// use vansire::proto::http::{HeadLimits, ResponseView};
+/// use vansire::http::head::{Asked, HeaderSpace, Scan, parse_response};
+/// use vansire::http::{HeadLimits, ResponseView};
 ///
 /// let bytes = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 /// let mut space = HeaderSpace::new();
@@ -17,7 +17,7 @@ use super::head::ResponseHead;
 /// let (head, used) = parsed.unwrap();
 /// let response = ResponseView::new(head, &bytes[used..], None);
 /// assert_eq!((response.status(), response.body_text()), (200, Some("hello")));
-/// # Ok::<(), vansire::proto::http::ParseError>(())
+/// # Ok::<(), vansire::http::ParseError>(())
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct ResponseView<'a> {

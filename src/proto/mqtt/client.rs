@@ -31,6 +31,8 @@ use super::packet::{Auth, ConnAck, Disconnect, Packet, PacketId, Publish, QoS, S
 use super::reason::ReasonCode;
 
 use self::inbox::Inbox;
+#[cfg(feature = "async")]
+pub(crate) use self::outbox::life_left;
 use self::outbox::{Bounds, Outbox};
 
 pub use self::error::{Failure, Fault, Overdue, SendError};
@@ -103,6 +105,7 @@ pub enum Input<'a> {
 
 /// A message that has come.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Arrived<'a> {
     /// The packet. Its topic is empty where only the alias was said.
     pub publish: Publish<'a>,
@@ -269,6 +272,13 @@ impl Client {
         !self.ended.is_empty()
     }
 
+    /// A message was rejected because too many waited, and half of their room is free now: true once.
+    #[inline]
+    pub fn takes_more(&mut self) -> bool {
+        let bounds = self.bounds();
+        self.outbox.takes_more(&bounds)
+    }
+
     /// Something waits for room: [`pump`](Self::pump).
     #[inline]
     pub fn has_work(&self) -> bool {
@@ -317,6 +327,14 @@ impl Client {
     pub fn handle_heard(&mut self, now: Instant) {
         if let Some(clock) = &mut self.clock {
             clock.heard = now;
+        }
+    }
+
+    /// What comes is not looked at, so nobody can say that the server is silent. Pings go on: it must not take us for dead.
+    pub fn handle_deaf(&mut self, now: Instant) {
+        if let Some(clock) = &mut self.clock {
+            clock.heard = now;
+            clock.pinged = false;
         }
     }
 
@@ -396,7 +414,8 @@ pub(crate) fn is_final(reason: ReasonCode) -> bool {
         | R::NotAuthorized
         | R::Banned
         | R::BadAuthenticationMethod
-        // Another one has the name now: two that take it from each other in turn help nobody.
+        // Another one has the name now: two that take it from each other in turn help nobody. (The manager comes back where the
+        // other one may be its own.)
         | R::SessionTakenOver
         | R::TopicNameInvalid
         | R::RetainNotSupported

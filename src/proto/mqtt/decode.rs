@@ -105,6 +105,26 @@ pub fn decode<'a>(
     other(frame.packet_type, reader, version, len)
 }
 
+/// The message at the start of `bytes`, and its length, if it differs in packet identifier and payload only from one that came as
+/// `packet`, of the same conversation: then all that was checked there holds for it as well.
+#[cfg(feature = "broker")]
+#[inline]
+pub(crate) fn decode_like<'a>(publish: Publish<'a>, packet: &[u8], bytes: &'a [u8]) -> Option<(Publish<'a>, usize)> {
+    let payload_at = packet.len() - publish.payload.len();
+    let (head, payload) = bytes.get(..packet.len())?.split_at_checked(payload_at)?;
+    if publish.id.is_none() {
+        return packet.starts_with(head).then_some((Publish { payload, ..publish }, packet.len()));
+    }
+    let header_len = packet.iter().skip(1).position(|byte| byte & 0x80 == 0)? + 2;
+    let (start, rest) = head.split_at_checked(header_len + 2 + publish.topic.len())?;
+    let (id, properties) = rest.split_first_chunk()?;
+    if !packet.starts_with(start) || !packet.get(..payload_at)?.ends_with(properties) {
+        return None;
+    }
+    let id = Some(PacketId::new(u16::from_be_bytes(*id))?);
+    Some((Publish { id, payload, ..publish }, packet.len()))
+}
+
 /// The version that a CONNECT asks for, whatever else is in it. `None`: it cannot be told, or is none of ours.
 ///
 /// With it a server can answer a CONNECT that does not decode in the form that its client understands.
@@ -879,5 +899,43 @@ mod tests {
         let connect = Connect { username: Some("u"), password: Some(b"secret"), ..Connect::new(Mqtt5, "c") };
         let text = format!("{connect:?}");
         assert!(text.contains("password: Some(..)") && !text.contains("115"), "{text}");
+    }
+
+    #[cfg(feature = "broker")]
+    proptest::proptest! {
+        /// With one byte of the second packet changed, or none.
+        #[test]
+        fn a_message_like_the_one_before_is_what_decoding_it_says(
+            is_5 in proptest::bool::ANY,
+            qos in 0..3u8,
+            payload in "[ab]{0,3}",
+            change in proptest::option::of((0..20usize, proptest::prelude::any::<u8>())),
+        ) {
+            let version = if is_5 { Mqtt5 } else { Mqtt311 };
+            let qos = QoS::from_u8(qos).unwrap();
+            let properties = buf(&[Property::ContentType("t")]);
+            let [first, mut next] = [1, 258].map(|number| {
+                let id = (qos != QoS::AtMostOnce).then_some(id(number));
+                let text = payload.replace('a', if number == 1 { "x" } else { "y" });
+                let properties = properties.as_properties();
+                let publish = Publish { qos, id, properties, ..Publish::new("a/b", text.as_bytes()) };
+                let mut out = Vec::new();
+                encode(&Packet::Publish(publish), version, &mut out).unwrap();
+                out
+            });
+            if let Some((at, byte)) = change
+                && let Some(place) = next.get_mut(at)
+            {
+                *place = byte;
+            }
+            next.extend_from_slice(&first);
+            let Ok(Some((Packet::Publish(publish), len))) = decode(&first, version, &LIMITS) else { panic!("a message") };
+            match decode_like(publish, &first[..len], &next) {
+                Some((publish, len)) => {
+                    proptest::prop_assert_eq!(decode(&next, version, &LIMITS), Ok(Some((Packet::Publish(publish), len))));
+                }
+                None => proptest::prop_assert!(change.is_some()),
+            }
+        }
     }
 }

@@ -30,6 +30,7 @@ mod compat;
 mod decode;
 mod encode;
 mod error;
+mod index;
 mod list;
 mod packet;
 mod property;
@@ -40,15 +41,21 @@ mod trie;
 mod wire;
 
 pub(crate) use client::is_final;
+#[cfg(feature = "async")]
+pub(crate) use client::life_left;
 pub use client::{
     AckId, Acks, Arrived, Client, ClientLimits, ClientOptions, Failure, Fault, Input, Overdue, QueueFull, Reconnect,
     Room, SendError, Token,
 };
 #[cfg(feature = "mqttbytes")]
 pub use compat::{NotConvertible, from_mqttbytes, to_mqttbytes};
+#[cfg(feature = "broker")]
+pub(crate) use decode::decode_like;
 pub use decode::{DecodeLimits, Frame, connect_version, decode, frame};
 pub use encode::{EncodeError, encode, encoded_len};
 pub use error::DecodeError;
+#[cfg(feature = "broker")]
+pub(crate) use index::{HashKeys, Index};
 pub use list::{List, ListIter};
 pub use packet::{
     Ack, Auth, ConnAck, Connect, Disconnect, Packet, PacketId, PacketType, Publish, QoS, RetainHandling, SubAck,

@@ -76,6 +76,7 @@ macro_rules! properties {
                 #[doc = $doc]
                 ///
                 /// `None`: the section does not have it.
+                #[inline]
                 pub fn $get(&self) -> Option<$value> {
                     match self.get(PropertyId::$name) {
                         Some(Property::$name(value)) => Some(value),
@@ -246,8 +247,13 @@ impl<'a> Properties<'a> {
     }
 
     /// This one, or the first of them.
+    #[inline]
     pub fn get(&self, id: PropertyId) -> Option<Property<'a>> {
-        if self.has(id) { self.iter().find(|property| property.id() == id) } else { None }
+        if self.has(id) { self.find(id) } else { None }
+    }
+
+    fn find(&self, id: PropertyId) -> Option<Property<'a>> {
+        self.iter().find(|property| property.id() == id)
     }
 
     /// All of them, in their order.

@@ -93,7 +93,7 @@ impl<'a> PublishParts<'a> {
         payload_len: usize,
     ) -> Result<Self, EncodeError> {
         check_topic(topic).map_err(EncodeError::BadTopic)?;
-        Self::checked(version, topic, properties, payload_len)
+        Self::of_checked(version, topic, properties, payload_len)
     }
 
     /// Those of a packet, whose topic may be an alias.
@@ -109,11 +109,12 @@ impl<'a> PublishParts<'a> {
         if !properties.has(PropertyId::TopicAlias) {
             return Err(EncodeError::BadTopic(TopicError::Empty));
         }
-        Self::checked(version, topic, properties, payload.len())
+        Self::of_checked(version, topic, properties, payload.len())
     }
 
+    /// As [`new`](Self::new), where the topic has been checked: it has come in a packet.
     #[inline]
-    fn checked(
+    pub(crate) fn of_checked(
         version: Version,
         topic: &'a str,
         properties: Properties<'a>,

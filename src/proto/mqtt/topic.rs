@@ -10,6 +10,7 @@ pub const SLASHES_MAX: usize = 200;
 
 /// Why text is not a topic name or a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TopicError {
     /// It has no character (MQTT-4.7.3-1).
     Empty,

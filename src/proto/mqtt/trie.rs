@@ -6,10 +6,9 @@
 //! are not interned: what fits into a node is cheaper than a table of names.
 
 use std::collections::BTreeMap;
-use std::collections::hash_map::RandomState;
 use std::fmt;
-use std::hash::BuildHasher;
 
+use super::index::Index;
 use super::topic::{Filter, TopicError};
 
 /// Subscriptions: a value for each filter and key, found by the topics that the filters match.
@@ -35,7 +34,7 @@ pub struct Trie<K, V> {
     /// The first of the nodes that are not in use; they are linked by `parent`.
     free: u32,
     free_len: usize,
-    table: Table,
+    table: Index,
     len: usize,
 }
 
@@ -92,7 +91,7 @@ impl<K, V> fmt::Debug for Trie<K, V> {
 impl<K, V> Trie<K, V> {
     /// An empty one, which has not allocated.
     pub fn new() -> Self {
-        Self { nodes: Vec::new(), free: NONE, free_len: 0, table: Table::new(), len: 0 }
+        Self { nodes: Vec::new(), free: NONE, free_len: 0, table: Index::new(), len: 0 }
     }
 
     /// How many subscriptions there are.
@@ -109,7 +108,7 @@ impl<K, V> Trie<K, V> {
     pub fn memory(&self) -> usize {
         let long = |node: &Node<K, V>| if let Name::Long(name) = &node.name { name.len() } else { 0 };
         self.nodes.capacity() * size_of::<Node<K, V>>()
-            + self.table.slots.capacity() * size_of::<Slot>()
+            + self.table.memory()
             + self.nodes.iter().map(long).sum::<usize>()
     }
 
@@ -196,7 +195,7 @@ impl<K: Ord, V> Trie<K, V> {
     pub fn matches<'t>(&'t self, topic: &str, mut found: impl FnMut(&'t K, &'t V)) {
         let Some(root) = self.node(ROOT) else { return };
         // MQTT-4.7.2-1: a wildcard at the front does not match what begins with $.
-        self.descend(ROOT, root, Some(topic), !topic.starts_with('$'), &mut found);
+        self.descend(ROOT, root, Some(topic.as_bytes()), !topic.starts_with('$'), &mut found);
     }
 
     /// Visits what matches below a node. The depth is that of the filters, which have at most [`SLASHES_MAX`] slashes.
@@ -206,7 +205,7 @@ impl<K: Ord, V> Trie<K, V> {
         &'t self,
         at: u32,
         node: &'t Node<K, V>,
-        rest: Option<&str>,
+        rest: Option<&[u8]>,
         wildcards: bool,
         found: &mut impl FnMut(&'t K, &'t V),
     ) {
@@ -220,7 +219,7 @@ impl<K: Ord, V> Trie<K, V> {
             self.descend(node.plus, plus, rest, true, found);
         }
         if node.children > 0
-            && let Some(child) = self.named(at, level.as_bytes())
+            && let Some(child) = self.named(at, level)
             && let Some(named) = self.node(child)
         {
             self.descend(child, named, rest, true, found);
@@ -325,9 +324,10 @@ impl<K: Ord, V> Trie<K, V> {
 
 /// The first level, and what follows its slash.
 #[inline]
-fn split_level(topic: &str) -> (&str, Option<&str>) {
-    match topic.split_once('/') {
-        Some((level, rest)) => (level, Some(rest)),
+fn split_level(topic: &[u8]) -> (&[u8], Option<&[u8]>) {
+    // Levels are too short for anything cleverer.
+    match topic.iter().position(|&byte| byte == b'/').and_then(|at| topic.split_at_checked(at)) {
+        Some((level, rest)) => (level, rest.get(1..)),
         None => (topic, None),
     }
 }
@@ -421,124 +421,6 @@ impl<K: Ord, V> Subscribers<K, V> {
             Self::One(key, value) => found(key, value),
             Self::Many(map) => map.iter().for_each(|(key, value)| found(key, value)),
         }
-    }
-}
-
-/// Open addressing with linear probing. Nodes are its keys: a slot has the number of one, and half of its hash, so that hardly
-/// ever a wrong node is looked at.
-#[derive(Debug, Clone)]
-struct Table {
-    slots: Vec<Slot>,
-    len: usize,
-    /// Secret, so that nobody can choose names that collide.
-    seeds: [u64; 2],
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    at: u32,
-    hash: u32,
-}
-
-const EMPTY: Slot = Slot { at: NONE, hash: 0 };
-
-impl Table {
-    fn new() -> Self {
-        let random = RandomState::new();
-        Self { slots: Vec::new(), len: 0, seeds: [random.hash_one(0), random.hash_one(1) | 1] }
-    }
-
-    /// A keyed hash by folded multiplication: names are short, and this costs a few cycles for eight bytes.
-    #[inline]
-    fn hash(&self, parent: u32, name: &[u8]) -> u32 {
-        let fold = |a: u64, b: u64| {
-            let product = u128::from(a) * u128::from(b);
-            product as u64 ^ (product >> 64) as u64
-        };
-        let mut hash = self.seeds[0] ^ u64::from(parent);
-        let (words, tail) = name.as_chunks::<8>();
-        for word in words {
-            hash = fold(hash ^ u64::from_le_bytes(*word), self.seeds[1]);
-        }
-        let last = tail.iter().fold(name.len() as u64, |last, &byte| last << 8 | u64::from(byte));
-        hash = fold(hash ^ last, self.seeds[1]);
-        (fold(hash, self.seeds[0] | 1) >> 32) as u32
-    }
-
-    /// Which of the nodes with this hash it is.
-    #[inline]
-    fn find(&self, hash: u32, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        let mask = self.slots.len().wrapping_sub(1);
-        let mut at = hash as usize & mask;
-        loop {
-            let slot = self.slots.get(at)?;
-            if slot.at == NONE {
-                return None;
-            }
-            if slot.hash == hash && is_it(slot.at) {
-                return Some(slot.at);
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
-    fn insert(&mut self, hash: u32, node: u32) {
-        // At most 7/8 full, so that a search meets an empty slot soon.
-        if (self.len + 1) * 8 > self.slots.len() * 7 {
-            self.resize((self.slots.len() * 2).max(8));
-        }
-        self.place(Slot { at: node, hash });
-        self.len += 1;
-    }
-
-    fn place(&mut self, slot: Slot) {
-        let mask = self.slots.len() - 1;
-        let mut at = slot.hash as usize & mask;
-        while self.slots[at].at != NONE {
-            at = (at + 1) & mask;
-        }
-        self.slots[at] = slot;
-    }
-
-    fn remove(&mut self, hash: u32, node: u32) {
-        let mask = self.slots.len().wrapping_sub(1);
-        let mut at = hash as usize & mask;
-        while let Some(slot) = self.slots.get(at)
-            && slot.at != NONE
-        {
-            if slot.at == node {
-                self.close_gap(at, mask);
-                self.len -= 1;
-                return;
-            }
-            at = (at + 1) & mask;
-        }
-    }
-
-    /// Moves those behind a removed slot forward that would not be found any more.
-    fn close_gap(&mut self, mut gap: usize, mask: usize) {
-        let mut at = (gap + 1) & mask;
-        while self.slots[at].at != NONE {
-            let home = self.slots[at].hash as usize & mask;
-            // How far it is from its home, and from the gap, going round.
-            if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(gap) & mask) {
-                self.slots[gap] = self.slots[at];
-                gap = at;
-            }
-            at = (at + 1) & mask;
-        }
-        self.slots[gap] = EMPTY;
-    }
-
-    fn resize(&mut self, slots: usize) {
-        let old = std::mem::replace(&mut self.slots, vec![EMPTY; slots]);
-        old.into_iter().filter(|slot| slot.at != NONE).for_each(|slot| self.place(slot));
-    }
-
-    /// Empties it, with room for so many.
-    fn clear(&mut self, nodes: usize) {
-        self.len = 0;
-        self.slots = vec![EMPTY; (nodes * 8 / 7 + 1).next_power_of_two().max(8)];
     }
 }
 

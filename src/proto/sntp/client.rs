@@ -104,6 +104,7 @@ pub enum Verdict {
 
 /// Why a client asks no more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum GivenUp {
     /// No answer that counts has come.
     Silent,
@@ -126,8 +127,11 @@ impl fmt::Display for GivenUp {
     }
 }
 
+impl std::error::Error for GivenUp {}
+
 /// Why an answer does not count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Refusal {
     /// Nothing was asked that is still to be answered: a second copy, or too late.
     Unasked,
@@ -154,6 +158,27 @@ pub enum Refusal {
     /// A time before this program was written.
     TooOld,
 }
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unasked => "nothing was asked that is still to be answered",
+            Self::Length => "it has not the 48 bytes of an answer",
+            Self::Originate => "it does not bring back what was sent",
+            Self::Mode => "its mode is not \"server\"",
+            Self::Version => "its version is none, or newer than the question's",
+            Self::Kiss => "its stratum is 0, and its message asks nothing of a client",
+            Self::Unsynchronised => "the server's clock has never been set",
+            Self::Stratum => "its stratum is 16 or more",
+            Self::NoTime => "a timestamp that must be there is zero",
+            Self::Order => "its timestamps contradict each other, or how long it took",
+            Self::RootDistance => "the server may be too wrong by its own account",
+            Self::TooOld => "its time is before this program was written",
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 impl Client {
     /// A client that has not asked yet.

@@ -4,6 +4,7 @@ use super::sample::Offset;
 
 /// What the servers agree on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Selected {
     /// The median of those that agree.
     pub offset: Offset,

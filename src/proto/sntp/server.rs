@@ -1,5 +1,6 @@
 //! Answers: to whom, how often, and with what.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -66,12 +67,24 @@ pub struct Request {
 
 /// Why there is no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Unanswered {
     /// It is no question of a client: too short, another mode, no version that there is.
     NotARequest,
     /// The address asks too often, and has been told so.
     TooOften,
 }
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotARequest => "it is no question of a client",
+            Self::TooOften => "the address asks too often",
+        })
+    }
+}
+
+impl std::error::Error for Unanswered {}
 
 /// Answers clients, each address so often and not more.
 #[derive(Debug)]
@@ -100,7 +113,7 @@ impl Server {
         source: &Source,
         (received, sent): (SystemTime, SystemTime),
     ) -> Result<([u8; PACKET_LEN], bool), Unanswered> {
-        let request = Request::read(bytes).ok_or(Unanswered::NotARequest)?;
+        let request = Request::decode(bytes).ok_or(Unanswered::NotARequest)?;
         match self.limiter.check(from, now) {
             Pass::Yes => Ok((request.answer(source, received, sent), false)),
             Pass::Told => Ok((request.kiss(b"RATE"), true)),
@@ -111,7 +124,7 @@ impl Server {
 
 impl Request {
     /// Reads a client's question. Whatever follows the header, extension fields or a signature, is left alone.
-    pub fn read(bytes: &[u8]) -> Option<Self> {
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let packet = Packet::decode(bytes)?;
         let is_question = packet.mode == MODE_CLIENT && (1..=VERSION).contains(&packet.version);
         is_question.then_some(Self { version: packet.version, poll: packet.poll, transmit: packet.transmit })

@@ -4,11 +4,9 @@
 #   our_client.sh CLIENT     CLIENT is the example mqtt_client, built
 #
 # Starts a mosquitto of its own on a free port of loopback, and ends it. Prints a line for each case, and ends with 1 if one failed.
-set -uo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 client=$1
-work=$(mktemp -d)
-failed=0
 broker=
 port=
 
@@ -19,10 +17,6 @@ finish() {
     rm -rf "$work"
 }
 trap finish EXIT
-
-free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
 
 # start [LINE OF CONFIGURATION]: a broker that remembers nothing of the one before it, on the same port.
 start() {
@@ -53,27 +47,6 @@ theirs() {
     local program=$1
     shift
     timeout 20 "$program" -h 127.0.0.1 -p "$port" "$@" 2>"$work/stderr"
-}
-
-# expect NAME EXPECTED ACTUAL
-expect() {
-    if [ "$2" = "$3" ]; then
-        echo "ok   $1"
-    else
-        echo "FAIL $1"
-        printf -- '--- expected\n%s\n--- got\n%s\n--- stderr\n' "$2" "$3"
-        tail -n 5 "$work/stderr"
-        failed=1
-    fi
-}
-
-# wait_for PATTERN FILE
-wait_for() {
-    for _ in $(seq 200); do
-        grep -q "$1" "$2" 2>/dev/null && return
-        sleep 0.05
-    done
-    echo "waited in vain for $1 in $2" >>"$work/stderr"
 }
 
 numbers() {
@@ -169,6 +142,7 @@ stop
 # Connections that are lost: the broker goes and comes back, without what it knew.
 start
 for version in 4 5; do
+    : >"$work/back" # what the last one wrote is not to be taken for its
     ours --version $version --id back-$version --sub 'back/#' --qos 1 --count 1 >"$work/back" &
     background=$!
     wait_for '^subscribed' "$work/back"

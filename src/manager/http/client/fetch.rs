@@ -11,7 +11,7 @@ use crate::manager::conn::Flags;
 use crate::manager::core::{Core, Stop};
 use crate::manager::handlers::{BoxHandler, Handler};
 use crate::manager::net::{Net, speaks};
-use crate::net::{Scheme, Url};
+use crate::net::{Remote, Scheme, Url};
 use crate::options::ConnectOptions;
 use crate::proto::http::encode::request::whole_body;
 use crate::proto::http::{Request, RequestBuilder, ResponseHead, Upload as Given};
@@ -256,7 +256,7 @@ impl<S> Core<S> {
         // What the old server sent or was to be sent means nothing to the new one.
         conn.flags.clear(Flags::HIGH | Flags::BACKLOG | Flags::READABLE | Flags::WRITABLE | Flags::READ_CLOSED);
         conn.flags.clear(Flags::EOF | Flags::HUNG_UP | Flags::WATCH_BOTH | Flags::ESTABLISHED);
-        conn.remote = None;
+        conn.remote = Remote::None;
         let (input, output) = (conn.input.take(), conn.output.take());
         let mut client = ClientConn::new(origin);
         client.bits.one_shot = true;

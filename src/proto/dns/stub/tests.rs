@@ -62,7 +62,7 @@ impl Play {
             match output {
                 Output::Open { channel, server, over, query } => {
                     let bytes = if over == Over::Tcp { &query[2..] } else { &query };
-                    self.sent.push(SentQuery { channel, server, over, message: Message::parse(bytes).unwrap() });
+                    self.sent.push(SentQuery { channel, server, over, message: Message::decode(bytes).unwrap() });
                 }
                 Output::Close(channel) => self.closed.push(channel),
                 Output::Addrs { ticket, addrs, last } => {

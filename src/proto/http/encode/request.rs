@@ -124,7 +124,7 @@ fn survey<'r>(r: &'r RequestBuilder<'_>) -> Result<Survey<'r>, EncodeError> {
     for (name, value) in r.headers() {
         check_header(name, value)?;
         let is_host = name.eq_ignore_ascii_case("host");
-        if is_host && (found.host.is_some() || Authority::parse(value.as_bytes()).is_none()) {
+        if is_host && (found.host.is_some() || !Authority::is_valid(value.as_bytes())) {
             return Err(EncodeError::BadHeaderValue(name.to_owned()));
         }
         let is_twice = r.media_type().is_some() && name.eq_ignore_ascii_case("content-type");

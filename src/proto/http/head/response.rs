@@ -25,8 +25,8 @@ pub struct ResponseHead<'a> {
 /// matter. Whatever two readers could understand differently is an error.
 ///
 /// ```
-/// use vansire::proto::http::head::{Asked, HeaderSpace, Scan, parse_response};
-/// use vansire::proto::http::{BodyLen, HeadLimits};
+/// use vansire::http::head::{Asked, HeaderSpace, Scan, parse_response};
+/// use vansire::http::{BodyLen, HeadLimits};
 ///
 /// let mut space = HeaderSpace::new();
 /// let bytes = b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nsorry";
@@ -34,7 +34,7 @@ pub struct ResponseHead<'a> {
 /// let (head, used) = parsed.unwrap();
 /// assert_eq!((head.status(), head.reason(), head.body_len()), (404, "Not Found", BodyLen::Length(5)));
 /// assert_eq!(&bytes[used..], b"sorry");
-/// # Ok::<(), vansire::proto::http::ParseError>(())
+/// # Ok::<(), vansire::http::ParseError>(())
 /// ```
 #[inline]
 pub fn parse_response<'h>(

@@ -1,8 +1,9 @@
 //! The lines of a response head: a status line, then the same fields as in a request.
 
-use super::{Field, split_fields, value};
+use super::{Field, split_fields};
 use crate::proto::http::error::ParseError;
 use crate::proto::http::rules::Version;
+use crate::proto::http::words::value;
 
 /// A response head whose lines are well-formed.
 #[derive(Debug, Clone, Copy)]

@@ -118,9 +118,21 @@ impl std::error::Error for Fault {}
 
 /// What a server did not do in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overdue {
     /// CONNACK, or a step of the authentication before it.
     ConnAck,
     /// Anything at all after PINGREQ.
     Ping,
 }
+
+impl fmt::Display for Overdue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ConnAck => "the server has not answered CONNECT in time",
+            Self::Ping => "the server has not answered PINGREQ in time",
+        })
+    }
+}
+
+impl std::error::Error for Overdue {}

@@ -20,6 +20,9 @@ pub(super) struct Inbox {
 enum State {
     /// With the application.
     Held,
+    /// Of QoS 2, and the application has done with it, but the connection ended before that could be said: earlier messages were not
+    /// acknowledged. It is not to be told again.
+    Done,
     /// Of QoS 2, and acknowledged: not to be told again before PUBREL (MQTT-4.3.3-10).
     Received,
 }
@@ -38,6 +41,8 @@ pub(super) enum Arrival {
     New(AckId),
     /// Of QoS 2, acknowledged before: PUBREC is said again.
     Again,
+    /// Of QoS 2, done with on an earlier connection: PUBREC is said in its turn.
+    Done,
     /// Told, and not acknowledged yet.
     Waits,
     /// Of QoS 1, and its number is in use.
@@ -59,8 +64,10 @@ impl Inbox {
     /// A connection has ended: what the application holds of it will come again.
     pub(super) fn end_connection(&mut self) {
         self.connection = self.connection.wrapping_add(1);
-        self.order.clear();
-        self.ids.retain(|_, state| *state == State::Received);
+        for held in self.order.drain(..).filter(|held| held.is_acked && held.qos == QoS::ExactlyOnce) {
+            self.ids.insert(held.id, State::Done);
+        }
+        self.ids.retain(|_, state| *state != State::Held);
     }
 
     /// The session is gone.
@@ -74,6 +81,11 @@ impl Inbox {
         match self.ids.get(&id) {
             Some(State::Received) if qos == QoS::ExactlyOnce => return Arrival::Again,
             Some(State::Held) if qos == QoS::ExactlyOnce => return Arrival::Waits,
+            Some(State::Done) if qos == QoS::ExactlyOnce => {
+                self.ids.insert(id, State::Held);
+                self.order.push_back(Held { id, qos, is_acked: true });
+                return Arrival::Done;
+            }
             Some(_) => return Arrival::InUse,
             None => {}
         }
@@ -118,7 +130,7 @@ impl Inbox {
     pub(super) fn release(&mut self, id: PacketId) -> Release {
         match self.ids.get(&id) {
             None => Release::Unknown,
-            Some(State::Held) => Release::TooEarly,
+            Some(State::Held | State::Done) => Release::TooEarly,
             Some(State::Received) => {
                 self.ids.remove(&id);
                 Release::Known

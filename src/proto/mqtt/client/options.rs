@@ -22,6 +22,7 @@ use crate::proto::mqtt::property::{Property, PropertyBuf};
 /// # Ok::<(), vansire::mqtt::EncodeError>(())
 /// ```
 #[derive(Clone)]
+#[must_use]
 pub struct ClientOptions {
     pub(super) version: Version,
     pub(super) client_id: Box<str>,
@@ -61,6 +62,7 @@ pub enum Acks {
 
 /// What becomes of a message that has to wait where no more may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum QueueFull {
     /// Publishing it is an error: nothing is lost unnoticed.
     #[default]
@@ -235,6 +237,10 @@ impl ClientOptions {
     }
 
     /// Connects again when the connection is lost. Default: it is not, and the loss is the end.
+    ///
+    /// What the server would only say again is the end all the same: that it does not know the user, for one. That another client
+    /// has the session now (0x8E) is too, as two that take it from each other in turn help nobody, unless the other one may be a
+    /// connection of this client's own: one that it gave up before its CONNECT was answered.
     pub fn reconnect(mut self, reconnect: Reconnect) -> Self {
         self.reconnect = Some(reconnect);
         self
@@ -249,8 +255,26 @@ impl ClientOptions {
         self
     }
 
+    /// When messages are to be acknowledged.
+    #[cfg(feature = "async")]
+    pub(crate) fn wanted_acks(&self) -> Acks {
+        self.acks
+    }
+
+    /// 5.0.
+    #[cfg(feature = "async")]
+    pub(crate) fn speaks_5(&self) -> bool {
+        self.version.is_5()
+    }
+
+    /// It authenticates in steps.
+    #[cfg(feature = "async")]
+    pub(crate) fn has_auth_method(&self) -> bool {
+        self.auth_method.is_some()
+    }
+
     /// Whether the session is there again after a lost connection.
-    pub(super) fn has_lasting_session(&self) -> bool {
+    pub(crate) fn has_lasting_session(&self) -> bool {
         if self.version.is_5() { self.session_expiry > 0 } else { !self.clean_start }
     }
 

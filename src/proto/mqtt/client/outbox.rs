@@ -17,6 +17,8 @@ use super::options::QueueFull;
 pub(super) struct Outbox {
     queue: VecDeque<Waiting>,
     queued_bytes: usize,
+    /// The length of the longest message for which there was no room, until there is.
+    rejected: usize,
     inflight: HashMap<PacketId, Inflight>,
     requests: HashMap<PacketId, Request>,
     /// What is to be sent again on this connection, in order.
@@ -123,7 +125,13 @@ impl Outbox {
         let mut dropped = (0, Vec::new());
         if !fits(self.queue.len(), self.queued_bytes) {
             match bounds.policy {
-                QueueFull::Reject => return Queued::Rejected,
+                QueueFull::Reject => {
+                    // One that has no room in an empty queue never will.
+                    if !self.queue.is_empty() {
+                        self.rejected = self.rejected.max(len);
+                    }
+                    return Queued::Rejected;
+                }
                 QueueFull::DropOldest if fits(0, 0) => {
                     while !fits(self.queue.len(), self.queued_bytes) {
                         let Some(oldest) = self.pop() else { break };
@@ -140,6 +148,16 @@ impl Outbox {
         self.queued_bytes += len;
         self.queue.push_back(message);
         if dropped.0 == 0 && dropped.1.is_empty() { Queued::Yes } else { Queued::Dropped(dropped.0, dropped.1) }
+    }
+
+    /// There is room again for what was rejected, half of all at least: true once.
+    pub(super) fn takes_more(&mut self, bounds: &Bounds) -> bool {
+        let room = bounds.bytes - self.rejected.clamp(bounds.bytes / 2, bounds.bytes);
+        let takes = self.rejected > 0 && self.queue.len() <= bounds.messages / 2 && self.queued_bytes <= room;
+        if takes {
+            self.rejected = 0;
+        }
+        takes
     }
 
     /// The message whose turn it is, if the receive maximum admits it.
@@ -337,7 +355,7 @@ fn count_drop(dropped: &mut (u64, Vec<Token>), token: Option<Token>) {
 }
 
 /// What is left of a message's life, in seconds; 0: nothing.
-pub(super) fn life_left(expires: Instant, now: Instant) -> u32 {
+pub(crate) fn life_left(expires: Instant, now: Instant) -> u32 {
     let left = expires.saturating_duration_since(now);
     // A part of a second is one: what is not over is not 0.
     let up = u64::from(left.subsec_nanos() > 0);

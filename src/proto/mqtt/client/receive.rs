@@ -82,6 +82,10 @@ impl Client {
                 _ = self.say(&Packet::PubRec(Ack::new(id)), now, out);
                 Ok(Input::Nothing)
             }
+            Arrival::Done => {
+                _ = self.say_acked(now, out);
+                Ok(Input::Nothing)
+            }
             Arrival::InUse => Err(broken("a packet identifier that is in use")),
             // MQTT-3.3.4-9, section 4.9
             Arrival::TooMany => Err(Fault::Broken(

@@ -319,6 +319,11 @@ impl Client {
         if self.phase != Phase::Open || !self.inbox.ack(ack) {
             return Err(SendError::Stale);
         }
+        self.say_acked(now, out)
+    }
+
+    /// Says the acknowledgements whose turn has come.
+    pub(super) fn say_acked(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), SendError> {
         while let Some((id, qos)) = self.inbox.next_acked() {
             let packet = match qos {
                 QoS::ExactlyOnce => Packet::PubRec(Ack::new(id)),

@@ -259,6 +259,34 @@ fn h3_messages_arrive_once_at_qos_2_and_are_acknowledged_in_order() {
 }
 
 #[test]
+fn mqtt_4_3_3_10_a_message_that_is_done_with_is_not_told_again_though_its_connection_was_lost_before_its_turn() {
+    let message = |n| Packet::Publish(Publish { qos: QoS::ExactlyOnce, id: Some(id(n)), ..Publish::new("t", "x") });
+    let mut talk = Talk::open(lasting().acks(Acks::Manual));
+    (1..=3).for_each(|n| talk.hear(&message(n)));
+    assert_eq!(talk.client.ack(talk.acks[2], talk.now, &mut talk.out), Ok(()));
+    assert_eq!(talk.said(), "", "not before the first");
+    for _ in 0..2 {
+        talk.lose();
+        talk.connect(true, &[]);
+        talk.told.clear();
+        talk.acks.clear();
+        (1..=3).for_each(|n| talk.hear(&message(n)));
+        assert_eq!((talk.told(), talk.said()), ("message t x, message t x".into(), String::new()), "not the third");
+    }
+    // MQTT-4.6.0-3: in the order of the messages, that of the third included.
+    for (at, said) in [(1, ""), (0, "PUBREC:1 PUBREC:2 PUBREC:3")] {
+        assert_eq!(talk.client.ack(talk.acks[at], talk.now, &mut talk.out), Ok(()));
+        assert_eq!(talk.said(), said);
+    }
+    (1..=3).for_each(|n| talk.hear(&Packet::PubRel(Ack::new(id(n)))));
+    assert_eq!(talk.said(), "PUBCOMP:1 PUBCOMP:2 PUBCOMP:3");
+    // The number means another message now.
+    talk.told.clear();
+    talk.hear(&message(3));
+    assert_eq!(talk.told(), "message t x");
+}
+
+#[test]
 fn acknowledgements_by_hand_keep_the_order_of_the_messages() {
     let mut talk = Talk::open(lasting().acks(Acks::Manual));
     for (n, qos) in [(1, QoS::AtLeastOnce), (2, QoS::ExactlyOnce), (3, QoS::AtLeastOnce)] {
@@ -409,6 +437,25 @@ fn h5_answers_find_who_asked() {
         );
         assert!(talk.client.is_at_rest());
     }
+}
+
+/// MQTT-3.1.2-20, and MQTT-3.1.2-22 from the server's side: it is heard from, whatever it is not listened to.
+#[test]
+fn a_client_that_does_not_listen_goes_on_pinging() {
+    let mut talk = Talk::open(ClientOptions::new().keep_alive(secs(10)).ping_timeout(secs(3)));
+    let (begin, mut pings, mut last) = (talk.now, 0, talk.now);
+    while talk.now < begin + secs(200) {
+        talk.now = talk.client.poll_timeout().unwrap();
+        let mut out = Vec::new();
+        talk.client.handle_deaf(talk.now);
+        talk.client.handle_timeout(talk.now, &mut out).unwrap();
+        if !out.is_empty() {
+            assert_eq!(out, [0xc0, 0]);
+            assert!(talk.now - last <= secs(15), "silent for {:?}", talk.now - last);
+            (pings, last) = (pings + 1, talk.now);
+        }
+    }
+    assert!(pings >= 14, "{pings} pings in 200 s");
 }
 
 #[test]
@@ -591,6 +638,41 @@ fn what_waits_has_a_bound_and_a_policy() {
     talk.publish(QoS::AtMostOnce, "a", "1").unwrap();
     talk.publish(QoS::AtMostOnce, "a", &"x".repeat(40)).unwrap();
     assert_eq!((talk.client.queued(), talk.client.dropped()), (1, 1));
+}
+
+#[test]
+fn whoever_was_rejected_learns_once_that_there_is_room() {
+    let limits = ClientLimits {
+        inflight_max: NonZeroU16::MIN,
+        queued_max: 4,
+        queued_bytes_max: 1000,
+        ..ClientLimits::default()
+    };
+    let mut talk = Talk::with(lasting(), limits);
+    assert!(!talk.client.takes_more());
+    let fill = |talk: &mut Talk| while talk.publish(QoS::AtLeastOnce, "a", "").is_ok() {};
+    let end_one = |talk: &mut Talk, id| {
+        talk.hear(&Packet::PubAck(Ack::new(PacketId::new(id).unwrap())));
+        talk.client.pump(usize::MAX, talk.now, &mut talk.out);
+    };
+    fill(&mut talk);
+    talk.connect(false, &[]);
+    // One is under way, three wait; then two.
+    assert!(!talk.client.takes_more());
+    end_one(&mut talk, 1);
+    assert!(talk.client.takes_more() && !talk.client.takes_more());
+    end_one(&mut talk, 2);
+    assert!(!talk.client.takes_more(), "nobody was rejected since");
+    // A long one needs more room than half; one that never has any is not told, unless others wait before it.
+    fill(&mut talk);
+    assert_eq!(talk.publish(QoS::AtLeastOnce, "a", &"x".repeat(2000)), Err(SendError::QueueFull));
+    for id in 3..=6 {
+        assert!(!talk.client.takes_more(), "{} wait", talk.client.queued());
+        end_one(&mut talk, id);
+    }
+    assert!(talk.client.queued() == 0 && talk.client.takes_more());
+    assert_eq!(talk.publish(QoS::AtLeastOnce, "a", &"x".repeat(2000)), Err(SendError::QueueFull));
+    assert!(!talk.client.takes_more());
 }
 
 #[test]
