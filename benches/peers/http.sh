@@ -20,94 +20,26 @@ rounds=3
 seconds=5
 idle_conns=10000
 idle_seconds=3
-server_cpu=${SERVER_CPU:-0}
-load_cpu=${LOAD_CPU:-1}
-
-work=$PWD/.work
-results=$work/results.jsonl
-target=${CARGO_TARGET_DIR:-$PWD/target}
-bin=$target/release
-venv=$work/venv
-nginx=
 next_port=18100
+
+. ./common.sh
 # The files that the server is started with; empty for none.
 folder=
 # What is measured: `sse`, `client`, or a server's plain replies.
 kind=
-# The processes that run now.
-server_pid=
-server_pids=()
-load_pid=
 
 main() {
     options "$@"
     need cargo curl taskset
-    ulimit -n "$(ulimit -Hn)"
-    local limit
-    limit=$(ulimit -n)
-    if [ "$limit" != unlimited ] && [ "$limit" -lt $((idle_conns + 200)) ]; then
-        idle_conns=$((limit - 200))
-        say "the limit of $limit open files leaves $idle_conns idle connections"
-    fi
-    for cpu in "$server_cpu" "$load_cpu"; do
-        taskset -c "$cpu" true 2>>/dev/null || die "there is no CPU $cpu: set SERVER_CPU and LOAD_CPU"
-    done
-    mkdir -p "$work"
-    : >"$results"
+    prepare
     make_files
 
-    trap cleanup EXIT
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-
     build
-    install_peers
+    install nginx
+    install_cymongoose
     [ "${#servers[@]}" -gt 0 ] || die "no server is left to measure"
-    local round row turn
-    for ((round = 1; round <= rounds; round++)); do
-        for row in "${rows[@]}"; do
-            # Each round begins with another server, so that none has the quiet moments to itself.
-            for ((turn = 0; turn < ${#servers[@]}; turn++)); do
-                measure "$round" "$row" "${servers[(turn + round - 1) % ${#servers[@]}]}"
-            done
-        done
-    done
-    { versions && "$bin/table" "$results" "$work/http.json"; } | tee "$work/http.md"
-}
-
-options() {
-    while [ $# -gt 0 ]; do
-        case $1 in
-        -h | --help)
-            sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]##*/}"
-            exit 0
-            ;;
-        --rounds | --seconds | --only | --rows) [ $# -gt 1 ] || die "$1: a value is missing" ;;
-        *) die "$1: unknown; --help shows what there is" ;;
-        esac
-        case $1 in
-        --rounds) rounds=$2 ;;
-        --seconds) seconds=$2 ;;
-        --only) choose servers "$2" ;;
-        --rows) choose rows "$2" ;;
-        esac
-        shift 2
-    done
-    [[ $rounds =~ ^[1-9][0-9]*$ ]] || die "--rounds $rounds: not a number"
-    [[ $seconds =~ ^[0-9]+(\.[0-9]+)?$ ]] || die "--seconds $seconds: not a number"
-}
-
-# choose LIST NAME,...: keeps these names of the list, and refuses one that is not in it.
-choose() {
-    local -n list=$1
-    local -a chosen
-    IFS=, read -ra chosen <<<"$2"
-    local name
-    for name in "${chosen[@]}"; do
-        [[ " ${list[*]} " == *" $name "* ]] || die "$name: not one of ${list[*]}"
-    done
-    list=("${chosen[@]}")
+    interleave
+    tables table "$rounds rounds of $seconds s"
 }
 
 # The files of the rows static*, as old as any that is served.
@@ -133,85 +65,18 @@ build() {
         for name in "${own[@]}"; do
             cargo_build --bin "$name" || die "$name cannot be built: see $work/build.log"
         done
-        build_one hyper sse_hyper client-hyper
-        build_one actix
-        build_one may
+        build_one hyper hyper sse_hyper client-hyper
+        build_one actix actix
+        build_one may may
     fi
-    build_one ours sse_ours client-ours
-}
-
-# build_one NAME PROGRAM...: all programs of a peer, or none.
-build_one() {
-    wanted "$1" || return 0
-    cargo_build --features "$1" $(printf -- '--bin %s ' "$@") ||
-        without "$1" "cannot be built: $(grep -m1 ^error "$work/build.log" || true)"
-}
-
-cargo_build() {
-    cargo build --release --locked --target-dir "$target" --no-default-features "$@" >"$work/build.log" 2>&1
-}
-
-install_peers() {
-    if wanted nginx; then
-        install_nginx >"$work/nginx-install.log" 2>&1 || true
-        [ -n "$nginx" ] || without nginx "cannot be installed: $(last_line "$work/nginx-install.log")"
-    fi
-    if wanted cymongoose; then
-        install_cymongoose >"$work/cymongoose-install.log" 2>&1 ||
-            without cymongoose "cannot be installed: $(last_line "$work/cymongoose-install.log")"
-    fi
-}
-
-# Takes the nginx of the system, or unpacks the Debian package under .work, where it starts no service.
-install_nginx() {
-    local candidate
-    for candidate in "$(command -v nginx || true)" /usr/sbin/nginx "$work/nginx/usr/sbin/nginx"; do
-        if [ -x "$candidate" ] && "$candidate" -v; then
-            nginx=$candidate
-            return
-        fi
-    done
-    mkdir -p "$work/nginx"
-    (
-        cd "$work/nginx" &&
-            { apt-get download nginx || { apt-get update && apt-get download nginx; }; } &&
-            dpkg-deb -x nginx_*.deb .
-    ) || return
-    "$work/nginx/usr/sbin/nginx" -v && nginx=$work/nginx/usr/sbin/nginx
-}
-
-install_cymongoose() {
-    [ -x "$venv/bin/python" ] || python3 -m venv "$venv" || return
-    "$venv/bin/python" -c 'import cymongoose' 2>/dev/null && return
-    "$venv/bin/pip" install --disable-pip-version-check --only-binary :all: cymongoose
-}
-
-versions() {
-    printf '%s; %s; Linux %s; %s rounds of %s s\n' "$(date -u +%F)" \
-        "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)" "$(uname -r)" "$rounds" "$seconds"
-    local name text=
-    for name in "${servers[@]}"; do
-        case $name in
-        nginx) text+=", $("$nginx" -v 2>&1 | sed 's/.*: //')" ;;
-        hyper) text+=", hyper $(locked hyper)" ;;
-        actix) text+=", actix-web $(locked actix-web)" ;;
-        may) text+=", may_minihttp $(locked may_minihttp)" ;;
-        cymongoose) text+=", cymongoose $("$venv/bin/python" -c 'from importlib.metadata import version; print(version("cymongoose"))')" ;;
-        esac
-    done
-    printf '%s\n\n' "${text#, }"
-}
-
-# The version of a package in Cargo.lock.
-locked() {
-    sed -n "/^name = \"$1\"\$/{n;s/^version = \"\(.*\)\"/\1/p;}" Cargo.lock
+    build_one ours ours sse_ours client-ours
 }
 
 # --- one measurement --------------------------------------------------------------------------------------------------
 
 measure() {
-    local round=$1 row=$2 server=$3 out=$work/load.out err=$work/load.err
-    local -a args command takers=("${servers[@]}")
+    local round=$1 row=$2 server=$3
+    local -a args takers=("${servers[@]}")
     folder=
     kind=
     case $row in
@@ -240,22 +105,10 @@ measure() {
         return
     fi
     case $kind in
-    client) command=("$bin/client-$server" "$addr") ;;
-    sse) command=("$bin/sse_load" --addr "$addr" --pid "$(IFS=, && echo "${server_pids[*]}")") ;;
-    *) command=("$bin/load" --addr "$addr" --pid "$(IFS=, && echo "${server_pids[*]}")") ;;
+    client) take "$round" "$row" "$server" "client-$server" "$addr" "${args[@]}" ;;
+    sse) load "$round" "$row" "$server" sse_load "${args[@]}" ;;
+    *) load "$round" "$row" "$server" load "${args[@]}" ;;
     esac
-    # In the background and waited for, so that a signal ends the run at once.
-    taskset -c "$load_cpu" "${command[@]}" "${args[@]}" >"$out" 2>"$err" &
-    load_pid=$!
-    if wait "$load_pid"; then
-        load_pid=
-        say "round $round, $row, $server: $(<"$out")"
-        printf '{"round":%s,"server":"%s","row":"%s","result":%s}\n' "$round" "$server" "$row" "$(<"$out")" >>"$results"
-    else
-        load_pid=
-        kill -0 "$server_pid" 2>/dev/null || echo "the server ended: $(last_line "$work/$server.log")" >>"$err"
-        skip "$server" "$row" "$(last_line "$err" | sed 's/^load: //')"
-    fi
     stop
 }
 
@@ -265,9 +118,7 @@ start() {
     local server=$1 log=$work/$1.log answer
     [ "$kind" != client ] || server=floor
     local -a command
-    while (exec 3<>"/dev/tcp/127.0.0.1/$next_port") 2>/dev/null; do next_port=$((next_port + 1)); done
-    addr=127.0.0.1:$next_port
-    next_port=$((next_port + 1))
+    free_port
     case $kind$server in
     ssecymongoose) command=("$venv/bin/python" sse_cymongoose.py "$addr") ;;
     sse*) command=("$bin/sse_$server" "$addr") ;;
@@ -278,9 +129,7 @@ start() {
     cymongoose) command=("$venv/bin/python" cymongoose_server.py "$addr" ${folder:+"$folder"}) ;;
     *) command=("$bin/$server" "$addr" ${folder:+"$folder"}) ;;
     esac
-    taskset -c "$server_cpu" "${command[@]}" >"$log" 2>&1 &
-    server_pid=$!
-    server_pids=("$server_pid")
+    launch "$log" "${command[@]}"
     local try
     for ((try = 0; try < 200; try++)); do
         kill -0 "$server_pid" 2>/dev/null || return
@@ -327,79 +176,6 @@ http {
     }
 }
 END
-}
-
-# A process and those that it started, one on each line.
-children() {
-    echo "$1"
-    local stat pid rest
-    for stat in /proc/[0-9]*/stat; do
-        # "PID (NAME) STATE PARENT ...", where the name may contain anything.
-        read -r rest 2>/dev/null <"$stat" || continue
-        pid=${rest%% *}
-        rest=${rest##*) }
-        rest=${rest#* }
-        [ "${rest%% *}" != "$1" ] || echo "$pid"
-    done
-}
-
-# Ends the server: asks, and insists after three seconds. Its workers are children of a master that ends them.
-stop() {
-    [ -n "$server_pid" ] || return 0
-    local pid try
-    kill -TERM "$server_pid" 2>/dev/null || true
-    for ((try = 0; try < 60; try++)); do
-        kill -0 "${server_pids[@]}" 2>/dev/null || break
-        sleep 0.05
-    done
-    if ((try == 60)); then
-        for pid in "${server_pids[@]}"; do kill -KILL "$pid" 2>/dev/null || true; done
-    fi
-    wait "$server_pid" 2>/dev/null || true
-    server_pid=
-    server_pids=()
-}
-
-cleanup() {
-    if [ -n "$load_pid" ]; then kill -KILL "$load_pid" 2>/dev/null || true; fi
-    stop
-}
-
-# --- messages ---------------------------------------------------------------------------------------------------------
-
-say() { printf 'http.sh: %s\n' "$*" >&2; }
-
-die() {
-    say "$*"
-    exit 2
-}
-
-need() {
-    local tool
-    for tool; do command -v "$tool" >/dev/null || die "$tool is needed and not there"; done
-}
-
-wanted() { [[ " ${servers[*]} " == *" $1 "* ]]; }
-
-# without SERVER REASON: leaves a server out of the comparison.
-without() {
-    local -a kept=()
-    local name
-    for name in "${servers[@]}"; do [ "$name" = "$1" ] || kept+=("$name"); done
-    servers=("${kept[@]}")
-    skip "$1" "all rows" "$2"
-}
-
-# skip SERVER ROW REASON: says why there is no figure, here and under the table.
-skip() {
-    say "$1, $2: skipped: $3"
-    printf '{"server":"%s","row":"%s","skip":"%s"}\n' "$1" "$2" "$(tr -d '"\\\000-\037' <<<"$3")" >>"$results"
-}
-
-last_line() {
-    local line
-    line=$(grep -v '^\s*$' "$1" 2>/dev/null | tail -n 1) || true
-    printf '%s' "${line:-no message}"
 }
 
 main "$@"

@@ -15,11 +15,9 @@ broker_rows=(retained subs10 subs100k)
 rounds=3
 seconds=2
 idle_conns=10000
+next_port=18800
 
 . ./common.sh
-results=$work/mqtt.jsonl
-mosquitto=
-next_port=18800
 
 main() {
     options "$@"
@@ -27,13 +25,10 @@ main() {
     prepare
 
     build
-    install_mosquitto >"$work/mosquitto-install.log" 2>&1 || true
-    if wanted mosquitto && [ -z "$mosquitto" ]; then
-        without mosquitto "cannot be installed: $(last_line "$work/mosquitto-install.log")"
-    fi
+    install mosquitto
     [ "${#servers[@]}" -gt 0 ] || die "no server is left to measure"
     interleave
-    { versions && "$bin/mqtt_table" "$results" "$work/mqtt.json"; } | tee "$work/mqtt.md"
+    tables mqtt_table "$rounds rounds of $seconds s"
 }
 
 # --- what has to be there ---------------------------------------------------------------------------------------------
@@ -43,55 +38,8 @@ build() {
     # The same features whoever takes part: cargo then builds again only what has changed.
     cargo_build --features ours --bin mqtt_floor --bin mqtt_load --bin mqtt_table ||
         die "not everything builds: see $work/build.log"
-    if wanted rumqttd; then
-        cargo_build --features rumqttd --bin mqtt_rumqttd || without rumqttd "cannot be built: $(build_error)"
-    fi
-    if [ -e src/bin/mqtt_ours.rs ]; then
-        cargo_build --features ours --bin mqtt_ours || without ours "cannot be built: $(build_error)"
-    elif wanted ours; then
-        without ours "src/bin/mqtt_ours.rs is not there"
-    fi
-}
-
-build_error() { grep -m1 ^error "$work/build.log" || true; }
-
-# Takes the mosquitto of the system, or unpacks the Debian packages under .work, where they start no service.
-install_mosquitto() {
-    local candidate
-    for candidate in "$(command -v mosquitto || true)" /usr/sbin/mosquitto "$work/mosquitto/run"; do
-        if [ -x "$candidate" ] && [ -n "$(mosquitto_version "$candidate")" ]; then
-            mosquitto=$candidate
-            return
-        fi
-    done
-    local -a packages=(mosquitto libmosquitto1 libcjson1 libdlt2 libwebsockets17 libev4 libuv1 libwrap0)
-    mkdir -p "$work/mosquitto"
-    (
-        cd "$work/mosquitto" && apt-get update || exit
-        # What is not of this release, or in the system already, is not there to be fetched.
-        for package in "${packages[@]}"; do apt-get download "$package" && dpkg-deb -x "$package"_*.deb .; done
-        printf '#!/bin/sh\nLD_LIBRARY_PATH=$(echo %q/usr/lib/*-linux-gnu) exec %q "$@"\n' "$PWD" "$PWD/usr/sbin/mosquitto" >run
-        chmod +x run
-    )
-    if [ -n "$(mosquitto_version "$work/mosquitto/run")" ]; then mosquitto=$work/mosquitto/run; fi
-}
-
-# It answers --help with status 3, and its version in the first line.
-mosquitto_version() {
-    { "$1" -h 2>&1 || true; } | sed -n '1s/^mosquitto version \([0-9.]*\).*/\1/p'
-}
-
-versions() {
-    printf '%s; %s; Linux %s; %s rounds of %s s\n' "$(date -u +%F)" \
-        "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)" "$(uname -r)" "$rounds" "$seconds"
-    local name text=
-    for name in "${servers[@]}"; do
-        case $name in
-        mosquitto) text+=", mosquitto $(mosquitto_version "$mosquitto")" ;;
-        rumqttd) text+=", rumqttd $(locked rumqttd)" ;;
-        esac
-    done
-    printf '%s\n\n' "${text#, }"
+    build_one rumqttd mqtt_rumqttd
+    build_one ours mqtt_ours
 }
 
 # --- one measurement --------------------------------------------------------------------------------------------------
@@ -127,7 +75,7 @@ measure() {
 
 # Starts a server on a free port, on its core; true when it takes connections. Sets addr and server_pids.
 start() {
-    local server=$1 log=$work/$1.log
+    local server=$1
     local -a command
     free_port
     case $server in
@@ -137,15 +85,8 @@ start() {
         ;;
     *) command=("$bin/mqtt_$server" "$addr") ;;
     esac
-    launch "$log" "${command[@]}"
-    local try
-    for ((try = 0; try < 200; try++)); do
-        kill -0 "$server_pid" 2>/dev/null || return
-        (exec 3<>"/dev/tcp/127.0.0.1/${addr##*:}") 2>/dev/null && return
-        sleep 0.05
-    done
-    echo "nobody listens after 10 s" >>"$log"
-    return 1
+    launch "$work/$server.log" "${command[@]}"
+    await_listener "$work/$server.log"
 }
 
 # Its own limits would drop messages, its default is Nagle's algorithm, and it would keep sessions in a file.

@@ -1,7 +1,7 @@
 //! What the servers and the tools of this comparison share: the answer, the listener, the measures.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -10,6 +10,7 @@ pub mod client;
 pub mod histogram;
 pub mod procfs;
 pub mod runs;
+pub mod targets;
 
 /// The body that every server answers with at `/`.
 pub const BODY: &str = "Hello, World!";
@@ -52,6 +53,17 @@ pub fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Where the connection `index` of very many comes from: one address has not enough ports for all, and a port that was used a minute
+/// ago is not free yet. `None` where the server is not on 127.0.0.0/8.
+pub fn source(server: SocketAddr, index: usize) -> Option<SocketAddr> {
+    let IpAddr::V4(ip) = server.ip() else { return None };
+    let host = u8::try_from(index / PORTS + 1).ok()?;
+    ip.is_loopback().then(|| (Ipv4Addr::new(127, 0, 1, host), 0).into())
+}
+
+/// Connections from one address: a fraction of its ports, so that a free one is found soon.
+const PORTS: usize = 4096;
+
 /// Enough for any burst measured here; the system caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
@@ -60,6 +72,14 @@ mod tests {
     use std::net::TcpStream;
 
     use super::*;
+
+    #[test]
+    fn many_connections_come_from_several_addresses_of_this_machine() {
+        let server: SocketAddr = "127.0.0.1:80".parse().expect("an address");
+        let sources: std::collections::HashSet<_> = (0..18_000).map(|index| source(server, index)).collect();
+        assert!(sources.len() >= 2 && !sources.contains(&None), "{sources:?}");
+        assert_eq!(source("192.0.2.1:80".parse().expect("an address"), 0), None);
+    }
 
     #[test]
     fn accepted_sockets_inherit_nodelay() {

@@ -58,6 +58,26 @@ pub fn resident(pids: &[u32]) -> io::Result<u64> {
     Ok(kib * 1024)
 }
 
+/// Resident memory in bytes, of which pages that others use as well count in proportion.
+pub fn proportional(pids: &[u32]) -> io::Result<u64> {
+    let of = |pid: &u32| {
+        let path = format!("/proc/{pid}/smaps_rollup");
+        field(&read(&path)?, "Pss:").ok_or_else(|| unreadable(&path))
+    };
+    let kib: u64 = pids.iter().map(of).sum::<io::Result<u64>>()?;
+    Ok(kib * 1024)
+}
+
+/// Descriptors that are open.
+pub fn descriptors(pids: &[u32]) -> io::Result<usize> {
+    let mut open = 0;
+    for pid in pids {
+        let path = format!("/proc/{pid}/fd");
+        open += fs::read_dir(&path).map_err(|e| named(&path, e))?.count();
+    }
+    Ok(open)
+}
+
 fn sum_over_tasks(pids: &[u32], file: &str, parse: impl Fn(&str) -> Option<u64>) -> io::Result<u64> {
     let mut sum = 0;
     for pid in pids {

@@ -2,14 +2,28 @@
 
 use std::fmt::Write as _;
 use std::io;
+use std::{env, fs};
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 /// The server that the others are compared with where nothing else is said.
 pub const FLOOR: &str = "floor";
 
 /// What the rest of the system may take of a core: timers and the kernel's own threads.
 const QUIET: f64 = 0.05;
+
+/// `PROGRAM RESULTS.jsonl SUMMARY.json`: reads the lines, prints what is shown of them, and writes the summary.
+pub fn main(program: &str, show: impl FnOnce(Runs) -> (String, Value)) -> io::Result<()> {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let [results, summary] = args.as_slice() else {
+        let usage = format!("usage: {program} RESULTS.jsonl SUMMARY.json");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, usage));
+    };
+    let (text, all) = show(Runs::parse(&fs::read_to_string(results)?)?);
+    fs::write(summary, format!("{all:#}\n"))?;
+    print!("{text}");
+    Ok(())
+}
 
 /// The lines of a run: `{"round", "server", "row", "result"}`, or the reason why there is no figure,
 /// `{"server", "row", "skip"}`.
@@ -43,6 +57,11 @@ impl Runs {
         self.lines.iter().filter(move |line| line["server"] == server && line["row"] == row)
     }
 
+    /// A server's lines of all rows.
+    pub fn of_all<'a>(&'a self, server: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.lines.iter().filter(move |line| line["server"] == server)
+    }
+
     /// Whether anybody has a figure in this row.
     pub fn has(&self, row: &str) -> bool {
         self.lines.iter().any(|line| line["row"] == row && line["result"].is_object())
@@ -60,6 +79,26 @@ impl Runs {
             Some(line["result"][figure].as_f64()? / floor["result"][figure].as_f64()?)
         };
         median(self.of(server, row).filter_map(ratio).collect())
+    }
+
+    /// Medians of every figure by server and row, and the lines that they come from. Of each row its name, whom its servers are
+    /// compared with, and in which figure.
+    pub fn summary<'a>(&self, rows: impl Iterator<Item = (&'a str, &'a str, &'a str)> + Clone) -> Value {
+        let mut servers = Map::new();
+        for server in &self.servers {
+            let mut medians = Map::new();
+            for (row, base, compared) in rows.clone() {
+                let Some(first) = self.of(server, row).find_map(|line| line["result"].as_object()) else { continue };
+                let median = |figure: &String| Some((figure.clone(), self.median(server, row, figure)?.into()));
+                let mut figures: Map<String, Value> = first.keys().filter_map(median).collect();
+                if let Some(ratio) = self.ratio(base, server, row, compared) {
+                    figures.insert(format!("ratio_to_{base}"), ratio.into());
+                }
+                medians.insert(row.into(), figures.into());
+            }
+            servers.insert(server.clone(), medians.into());
+        }
+        json!({ "medians": servers, "runs": self.lines })
     }
 
     /// A Markdown table with a line for each server.
@@ -100,7 +139,7 @@ impl Runs {
 }
 
 /// The one in the middle, or what is between the two in the middle.
-fn median(mut figures: Vec<f64>) -> Option<f64> {
+pub fn median(mut figures: Vec<f64>) -> Option<f64> {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
     match figures.len() % 2 {
@@ -117,6 +156,11 @@ pub fn cell(figure: Option<f64>, show: impl FnOnce(f64) -> String) -> String {
 /// A rate: in thousands where it is large.
 pub fn thousands(rate: f64) -> String {
     if rate < 10_000.0 { format!("{rate:.0}") } else { format!("{:.1} k", rate / 1e3) }
+}
+
+/// Notes under a table.
+pub fn bullets(notes: &[String]) -> String {
+    notes.iter().fold(String::from("\n"), |text, note| text + "- " + note + "\n")
 }
 
 /// The text in a value.

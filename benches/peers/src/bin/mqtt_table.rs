@@ -4,20 +4,15 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::{env, fs};
 
-use serde_json::{Map, Value, json};
-use vansire_peers::runs::{FLOOR, Runs, cell, plain, thousands};
+use serde_json::Value;
+use vansire_peers::runs::{FLOOR, Runs, bullets, cell, plain, thousands};
 
 fn main() -> io::Result<()> {
-    let args: Vec<String> = env::args().skip(1).collect();
-    let [results, summary] = args.as_slice() else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "usage: mqtt_table RESULTS.jsonl SUMMARY.json"));
-    };
-    let mqtt = Mqtt(Runs::parse(&fs::read_to_string(results)?)?);
-    fs::write(summary, format!("{:#}\n", mqtt.summary()))?;
-    print!("{}", mqtt.markdown());
-    Ok(())
+    vansire_peers::runs::main("mqtt_table", |runs| {
+        let mqtt = Mqtt(runs);
+        (mqtt.markdown(), mqtt.summary())
+    })
 }
 
 /// A row of the comparison.
@@ -148,32 +143,14 @@ impl Mqtt {
                 }
             }
         }
-        for row in self.rows().filter(|row| row.kind != Kind::Bytes) {
-            notes.push(self.0.generator(row.name, row.title));
-        }
+        let steady = self.rows().filter(|row| row.kind != Kind::Bytes);
+        notes.extend(steady.map(|row| self.0.generator(row.name, row.title)));
         notes.extend(self.0.disturbance());
-        notes.iter().fold(String::from("\n"), |text, note| text + "- " + note + "\n")
+        bullets(&notes)
     }
 
-    /// Medians of every figure by server and row, and the lines that they come from.
     fn summary(&self) -> Value {
-        let mut servers = Map::new();
-        for server in &self.0.servers {
-            let mut rows = Map::new();
-            for row in &ROWS {
-                let Some(first) = self.0.of(server, row.name).find_map(|line| line["result"].as_object()) else {
-                    continue;
-                };
-                let median = |figure: &String| Some((figure.clone(), self.0.median(server, row.name, figure)?.into()));
-                let mut figures: Map<String, Value> = first.keys().filter_map(median).collect();
-                if let Some(ratio) = self.0.ratio(FLOOR, server, row.name, CPU) {
-                    figures.insert("ratio_to_floor".into(), ratio.into());
-                }
-                rows.insert(row.name.into(), figures.into());
-            }
-            servers.insert(server.clone(), rows.into());
-        }
-        json!({ "medians": servers, "runs": self.0.lines })
+        self.0.summary(ROWS.iter().map(|row| (row.name, FLOOR, CPU)))
     }
 }
 
@@ -194,6 +171,7 @@ fn most_bytes(row: &Row) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn the_table_has_ratios_targets_and_what_was_lost() {

@@ -14,11 +14,15 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use vansire_peers::source;
+
 use crate::probe::Exchange;
 
 /// The connections of a run, each known by its index.
 pub(crate) struct Client {
     addr: SocketAddr,
+    /// From several addresses.
+    is_spread: bool,
     epoll: OwnedFd,
     connections: Vec<Option<Connection>>,
     /// The requests of one batch.
@@ -69,6 +73,7 @@ impl Client {
     pub(crate) fn new(addr: SocketAddr, exchange: &Exchange, size: usize, depth: usize) -> io::Result<Self> {
         Ok(Self {
             addr,
+            is_spread: false,
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
             connections: std::iter::repeat_with(|| None).take(size).collect(),
             batch: exchange.request.repeat(depth),
@@ -78,6 +83,12 @@ impl Client {
             buffer: vec![0; if exchange.is_long { 256 << 10 } else { 64 << 10 }],
             events: Vec::with_capacity(1024),
         })
+    }
+
+    /// Has connections come from several addresses, where there may be more than one has ports.
+    pub(crate) fn spread(mut self) -> Self {
+        self.is_spread = true;
+        self
     }
 
     /// How many connections there is room for.
@@ -90,6 +101,9 @@ impl Client {
         let family = if self.addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        if let Some(source) = source(self.addr, index).filter(|_| self.is_spread) {
+            rustix::net::bind(&socket, &source)?;
+        }
         match rustix::net::connect(&socket, &self.addr) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(e) => return Err(e.into()),

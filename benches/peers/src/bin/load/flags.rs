@@ -12,6 +12,8 @@ pub(crate) struct Flags {
     pub(crate) seconds: Duration,
     /// Requests in one write, on persistent connections.
     pub(crate) depth: usize,
+    /// Idle connections beside those.
+    pub(crate) among: usize,
     /// What is asked for.
     pub(crate) path: String,
     /// The length of the answer's body, whatever is in it; none: it is the usual one.
@@ -35,11 +37,12 @@ pub(crate) enum Mode {
 
 pub(crate) const USAGE: &str = "\
 usage: load --addr IP:PORT [--conns N] [--seconds S] [--depth D | --close | --idle | --burst] [--path P] [--len N]
-            [--pid PID[,PID...]]
+            [--among N] [--pid PID[,PID...]]
   --depth D   D requests in one write on persistent connections (1 when nothing else is asked)
   --close     one request for each connection, with `Connection: close`
   --idle      opens the connections, sends one request on each, holds them
   --burst     opens the connections all at once, again and again
+  --among N   N connections that have carried a request and stay, beside those on persistent connections
   --path P    asks for P instead of /
   --len N     any body of N bytes will do
   --pid       the processes of the server, for its CPU time, memory and wakeups";
@@ -52,7 +55,7 @@ impl Flags {
         let mut mode = None;
         let (mut conns, mut seconds, mut pids) = (64, 2.0, Vec::new());
         let mut depth = None;
-        let (mut path, mut body_len) = (String::from("/"), None);
+        let (mut path, mut body_len, mut among) = (String::from("/"), None, 0);
         while let Some(flag) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{flag}: a value is missing"));
             match flag.as_str() {
@@ -61,6 +64,7 @@ impl Flags {
                 "--seconds" => seconds = parse(&flag, &value()?)?,
                 "--path" => path = value()?,
                 "--len" => body_len = Some(parse(&flag, &value()?)?),
+                "--among" => among = parse(&flag, &value()?)?,
                 "--depth" => depth = Some(parse(&flag, &value()?)?),
                 "--pid" => pids = value()?.split(',').map(|pid| parse(&flag, pid)).collect::<Result<_, _>>()?,
                 "--close" => set_mode(&mut mode, Mode::Close)?,
@@ -69,8 +73,8 @@ impl Flags {
                 _ => return Err(format!("{flag}: unknown")),
             }
         }
-        if depth.is_some() && mode.is_some() {
-            return Err("--depth is for persistent connections".into());
+        if (depth.is_some() || among > 0) && mode.is_some() {
+            return Err("--depth and --among are for persistent connections".into());
         }
         let depth = depth.unwrap_or(1);
         if conns == 0 || depth == 0 || depth > DEPTH_MAX {
@@ -82,6 +86,7 @@ impl Flags {
             conns,
             seconds: Duration::try_from_secs_f64(seconds).map_err(|e| format!("--seconds: {e}"))?,
             depth,
+            among,
             path,
             body_len,
             pids,
@@ -115,14 +120,18 @@ mod tests {
             conns: 64,
             seconds: Duration::from_secs(2),
             depth: 1,
+            among: 0,
+            path: "/".into(),
+            body_len: None,
             pids: Vec::new(),
         };
-        let rows: [(&str, Result<Flags, &str>); 8] = [
+        let rows: [(&str, Result<Flags, &str>); 9] = [
             ("--addr 127.0.0.1:80 --conns 64 --seconds 2", Ok(base)),
             ("--conns 3", Err("--addr is missing")),
             ("--addr nowhere", Err("--addr nowhere")),
             ("--addr 127.0.0.1:80 --close --idle", Err("exclude each other")),
-            ("--addr 127.0.0.1:80 --burst --depth 2", Err("--depth is for")),
+            ("--addr 127.0.0.1:80 --burst --depth 2", Err("--depth and --among are for")),
+            ("--addr 127.0.0.1:80 --close --among 2", Err("--depth and --among are for")),
             ("--addr 127.0.0.1:80 --depth 0", Err("at least 1")),
             ("--addr 127.0.0.1:80 --seconds -1", Err("--seconds")),
             ("--addr 127.0.0.1:80 --pid", Err("a value is missing")),

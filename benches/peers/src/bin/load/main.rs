@@ -48,6 +48,8 @@ fn main() -> ExitCode {
 struct Sample {
     at: Instant,
     server_cpu: Duration,
+    /// How often the server had gone to sleep.
+    sleeps: u64,
     own_cpu: Duration,
     /// What all programs together had spent.
     machine_cpu: Duration,
@@ -57,7 +59,8 @@ impl Sample {
     fn take(pids: &[u32]) -> io::Result<Self> {
         let own_cpu = procfs::cpu_time(&[std::process::id()])?;
         let machine_cpu = procfs::machine_time()?;
-        Ok(Self { at: Instant::now(), server_cpu: procfs::cpu_time(pids)?, own_cpu, machine_cpu })
+        let sleeps = procfs::voluntary_switches(pids)?;
+        Ok(Self { at: Instant::now(), sleeps, server_cpu: procfs::cpu_time(pids)?, own_cpu, machine_cpu })
     }
 }
 

@@ -3,11 +3,12 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use vansire_peers::histogram::Histogram;
 
 use crate::client::{Client, State};
 use crate::flags::{Flags, Mode};
+use crate::idle::Crowd;
 use crate::probe::{Persistence, probe};
 use crate::{Sample, micros, of_server, rounded};
 
@@ -15,6 +16,7 @@ use crate::{Sample, micros, of_server, rounded};
 pub(crate) fn run(flags: &Flags) -> io::Result<Value> {
     let persistence = if flags.mode == Mode::Close { Persistence::Close } else { Persistence::KeepAlive };
     let exchange = probe(flags, persistence)?;
+    let crowd = (flags.among > 0).then(|| Crowd::gather(flags, &exchange)).transpose()?;
     let mut load = Load {
         client: Client::new(flags.addr, &exchange, flags.conns, flags.depth)?,
         persistence,
@@ -30,7 +32,11 @@ pub(crate) fn run(flags: &Flags) -> io::Result<Value> {
     let first = Sample::take(&flags.pids)?;
     load.run_until(load.origin.elapsed() + flags.seconds)?;
     let last = Sample::take(&flags.pids)?;
-    load.report(flags, &first, &last)
+    let mut figures = load.report(flags, &first, &last)?;
+    if let Some(crowd) = crowd {
+        figures.extend(crowd.dismiss(flags)?);
+    }
+    Ok(figures.into())
 }
 
 struct Load {
@@ -126,7 +132,7 @@ impl Load {
         nanos(self.origin.elapsed())
     }
 
-    fn report(&self, flags: &Flags, first: &Sample, last: &Sample) -> io::Result<Value> {
+    fn report(&self, flags: &Flags, first: &Sample, last: &Sample) -> io::Result<Map<String, Value>> {
         if self.requests == 0 {
             return Err(io::Error::new(io::ErrorKind::TimedOut, format!("no answer, {} errors", self.errors)));
         }
@@ -135,7 +141,7 @@ impl Load {
         let own = (last.own_cpu - first.own_cpu).as_secs_f64();
         let machine = (last.machine_cpu - first.machine_cpu).as_secs_f64();
         let requests = self.requests as f64;
-        Ok(json!({
+        let figures = json!({
             "mode": if flags.mode == Mode::Close { "close" } else { "keep-alive" },
             "conns": flags.conns,
             "depth": flags.depth,
@@ -148,8 +154,11 @@ impl Load {
             "server_cpu_share": of_server(&flags.pids, server / seconds),
             "client_cpu_share": rounded(own / seconds),
             "others_cpu_share": of_server(&flags.pids, (machine - server - own).max(0.0) / seconds),
+            "sleeps_each": of_server(&flags.pids, (last.sleeps - first.sleeps) as f64 / requests),
             "errors": self.errors,
-        }))
+        });
+        let Value::Object(figures) = figures else { unreachable!("it is written as one") };
+        Ok(figures)
     }
 }
 

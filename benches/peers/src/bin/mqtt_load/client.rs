@@ -40,6 +40,16 @@ impl Broker {
 
     /// Opens a connection, which sends CONNECT once it stands.
     pub(crate) fn open<P: Player>(self, net: &mut Net<'_, P>, client: usize) -> io::Result<ConnId> {
+        self.open_from(net, client, None)
+    }
+
+    /// ... from this address.
+    pub(crate) fn open_from<P: Player>(
+        self,
+        net: &mut Net<'_, P>,
+        client: usize,
+        from: Option<SocketAddr>,
+    ) -> io::Result<ConnId> {
         let version = self.version;
         let limits = DecodeLimits::default();
         let handler = move |cx: &mut Ctx<'_, P>, ev: Event<'_>| match ev {
@@ -71,7 +81,11 @@ impl Broker {
             Event::Closed(reason) => cx.state.closed(&mut cx.net, client, &reason),
             _ => {}
         };
-        net.connect(ConnectOptions::new(format!("tcp://{}", self.addr)), handler).map_err(other)
+        let mut options = ConnectOptions::new(format!("tcp://{}", self.addr));
+        if let Some(from) = from {
+            options = options.local_addr(from);
+        }
+        net.connect(options, handler).map_err(other)
     }
 }
 
@@ -97,6 +111,9 @@ pub(crate) fn wait<P: Player>(manager: &mut Manager<P>, what: &str, done: impl F
 
 /// Long enough for the slowest broker to take 100,000 subscriptions.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Connections on their way at the same time.
+pub(crate) const WAVE: usize = 64;
 
 /// How late an end is noticed when nothing arrives.
 pub(crate) const TICK: Duration = Duration::from_millis(20);

@@ -22,6 +22,8 @@ pub(crate) struct Flags {
     pub(crate) rate: Option<f64>,
     /// Filters in all, spread over the subscribers, each with a topic of its own; none: all topics go to all.
     pub(crate) filters: Option<usize>,
+    /// Clients that idle beside publishers and subscribers.
+    pub(crate) among: usize,
     /// Clients that idle; connections that are opened at the same time.
     pub(crate) clients: usize,
     /// Idle clients have a subscription each.
@@ -48,8 +50,9 @@ pub(crate) enum Mode {
 pub(crate) const USAGE: &str = "\
 usage: mqtt_load --addr IP:PORT --pid PID[,PID...] [--v5] [--seconds S] [MODE]
   --publishers P --subscribers S --qos Q --payload BYTES (--window MESSAGES | --rate MESSAGES/S) [--filters N]
+  [--among N]
                     the mode if no other is chosen; with --filters, of which each subscriber has its share, every message goes
-                    to one of as many topics
+                    to one of as many topics; with --among, N clients idle beside them
   --connects [--clients N]                 N at the same time (64)
   --idle [--clients N] [--subscribe]       N in all (10,000)
   --retained [--messages N] [--payload B]  N topics (100,000)";
@@ -61,7 +64,7 @@ impl Flags {
         let (mut addr, mut mode, mut clients, mut rate, mut filters) = (None, None, None, None, None);
         let (mut version, mut seconds, mut qos, mut subscribe) = (Version::Mqtt311, 2.0, 0, false);
         let (mut publishers, mut subscribers, mut payload_len, mut window) = (1, 1, 64, 256);
-        let (mut messages, mut pids) = (100_000, Vec::new());
+        let (mut messages, mut among, mut pids) = (100_000, 0, Vec::new());
         while let Some(flag) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{flag}: a value is missing"));
             match flag.as_str() {
@@ -75,6 +78,7 @@ impl Flags {
                 "--payload" => payload_len = parse(&flag, &value()?)?,
                 "--window" => window = parse(&flag, &value()?)?,
                 "--rate" => rate = Some(parse(&flag, &value()?)?),
+                "--among" => among = parse(&flag, &value()?)?,
                 "--filters" => filters = Some(parse(&flag, &value()?)?),
                 "--clients" => clients = Some(parse(&flag, &value()?)?),
                 "--subscribe" => subscribe = true,
@@ -111,6 +115,7 @@ impl Flags {
             window,
             rate,
             filters,
+            among,
             clients,
             subscribe,
             messages,

@@ -6,12 +6,9 @@ use serde_json::{Value, json};
 use vansire::mqtt::{Packet, QoS};
 use vansire_peers::procfs;
 
-use crate::client::{Broker, Player, accepted, manager, put, subscribe, wait};
+use crate::client::{Broker, Player, WAVE, accepted, manager, put, subscribe, wait};
 use crate::flags::Flags;
 use crate::usage::round;
-
-/// Connections on their way at the same time.
-const WAVE: usize = 64;
 
 pub(crate) fn run(flags: &Flags) -> io::Result<Value> {
     let broker = Broker::of(flags);

@@ -3,13 +3,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use vansire::mqtt::{Ack, Packet, PacketId, Publish, QoS, Version};
 use vansire::{ConnId, Manager, Net};
 use vansire_peers::histogram::Histogram;
-use vansire_peers::procfs;
+use vansire_peers::{procfs, source};
 
-use crate::client::{Broker, Player, TICK, accepted, manager, put, subscribe, wait};
+use crate::client::{Broker, Player, TICK, WAVE, accepted, manager, put, subscribe, wait};
 use crate::flags::{Flags, MARK_LEN};
 use crate::other;
 use crate::usage::{Mark, latencies, round};
@@ -46,6 +46,8 @@ pub(crate) fn run(flags: &Flags) -> io::Result<Value> {
         manager.state_mut().publishers[index].conn = Some(id);
     }
 
+    let crowd = gather(&mut manager, &broker, flags)?;
+
     manager.state_mut().begin();
     turn_for(&mut manager, WARM_UP)?;
     manager.state_mut().measure();
@@ -73,9 +75,34 @@ pub(crate) fn run(flags: &Flags) -> io::Result<Value> {
         let bytes = after.saturating_sub(before) as f64 / filters as f64;
         figures.insert("bytes_each".into(), json!(round(bytes, 1.0)));
     }
+    figures.extend(crowd);
     // Not dropped: that would close thousands of connections one by one.
     std::mem::forget(manager);
     Ok(figures.into())
+}
+
+/// Connects the clients that idle: what each of them costs.
+fn gather(manager: &mut Manager<Steady>, broker: &Broker, flags: &Flags) -> io::Result<Map<String, Value>> {
+    let mut figures = Map::new();
+    if flags.among == 0 {
+        return Ok(figures);
+    }
+    let first = flags.subscribers + flags.publishers;
+    let all = first + flags.among;
+    let (before, mark) = (procfs::resident(&flags.pids)?, Mark::now(&flags.pids)?);
+    for client in first..all {
+        broker.open_from(&mut manager.net(), client, source(broker.addr, client))?;
+        if client % WAVE == 0 || client + 1 == all {
+            wait(manager, "the clients that idle", |steady| steady.connected == client + 1)?;
+        }
+    }
+    let spent = mark.until_now(&flags.pids)?.figures(flags.among as u64);
+    let grown = procfs::resident(&flags.pids)? as f64 - before as f64;
+    figures.insert("among".into(), json!(flags.among));
+    figures.insert("bytes_each".into(), json!(round(grown / flags.among as f64, 1.0)));
+    figures.insert("accepts_per_s".into(), spent["per_s"].clone());
+    figures.insert("accept_cpu_us".into(), spent["cpu_us"].clone());
+    Ok(figures)
 }
 
 fn turn_for(manager: &mut Manager<Steady>, time: Duration) -> io::Result<()> {

@@ -1,0 +1,3 @@
+//! Nothing: what any Rust program weighs.
+
+fn main() {}
