@@ -239,7 +239,21 @@ fn whole_stories_may_be_dropped_at_every_point_and_leave_nothing() {
         };
         world.sweep("SntpClient", 4, sntp).await;
         let start = async |m: Means| {
-            let manager = AsyncManager::builder(move || m.life).start().await.unwrap();
+            // Its own loop stands still for nobody: it begins when the near one goes on.
+            let state = move || {
+                let (go, goes) = std::sync::mpsc::channel();
+                loop {
+                    let go = go.clone();
+                    match m.near.post(move |_| go.send(()).unwrap()) {
+                        Ok(()) => break,
+                        Err(e) => assert!(e.is_limit_reached(), "{e}"),
+                    }
+                    std::thread::yield_now();
+                }
+                goes.recv().unwrap();
+                m.life
+            };
+            let manager = AsyncManager::builder(state).start().await.unwrap();
             manager.with(|_| ()).await.unwrap();
             assert!(!manager.run(async {}).await.abandoned);
             assert!(!manager.shutdown().await.abandoned && !manager.ended().await.abandoned);
