@@ -26,7 +26,7 @@ main() {
     for ((round = 1; round <= rounds; round++)); do
         for row in "${rows[@]}"; do
             say "round $round, $row"
-            bench "$row" -- --bench publish keep_alive pipelined 2>"$work/build.log" | figures "$round" >>"$results"
+            bench "$row" -- publish keep_alive pipelined 2>"$work/build.log" | figures "$round" >>"$results"
         done
     done
     tables micro_table "$rounds rounds"
