@@ -29,7 +29,7 @@ const PARTS: [&str; 16] = [
 ];
 /// A text has no more parts. With more subscriptions than these, none are added many at a time.
 const PARTS_MAX: usize = 64;
-const MANY: usize = 500;
+const MANY: usize = 100;
 
 /// Parts of a filter, a key, and what is done with them.
 type Change<'a> = (&'a [u8], u8, u8);
@@ -60,7 +60,7 @@ fuzz_target!(|input: (Vec<Change<'_>>, Vec<&[u8]>)| {
         }
     }
     assert_eq!((trie.len(), trie.is_empty()), (naive.len(), naive.is_empty()));
-    for parts in topics.into_iter().take(16) {
+    for parts in topics.into_iter().take(4) {
         let topic = text(parts);
         assert_eq!(check_topic(&topic).is_ok(), is_sized(&topic) && !topic.contains(['+', '#']), "{topic:?}");
         if check_topic(&topic).is_err() {

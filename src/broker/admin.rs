@@ -1,17 +1,14 @@
-//! Looking into a broker: who is there, who has subscribed what, what is retained.
+//! Looking into a broker: who is there, and who has subscribed what.
 
-use std::ops::ControlFlow;
-use std::rc::Rc;
 use std::time::Duration;
 
 use crate::id::ConnId;
-use crate::proto::mqtt::{Filter, TopicError, Version};
+use crate::proto::mqtt::Version;
 use crate::time::Moment;
 
 use super::connect::is_sys;
 use super::core::Core;
 use super::events::Drops;
-use super::message::Message;
 use super::session::Session;
 use super::store::Change;
 
@@ -81,23 +78,6 @@ impl Core {
         for session in self.sessions.iter() {
             session.subscriptions.iter().for_each(|filter| found(&session.id, filter));
         }
-    }
-
-    pub(super) fn retained_page(
-        &self,
-        filter: &str,
-        after: Option<&str>,
-        max: usize,
-    ) -> Result<Vec<Rc<Message>>, TopicError> {
-        Filter::parse(filter)?;
-        let mut page = Vec::new();
-        if max > 0 {
-            self.retained.matching(filter, after, |message| {
-                page.push(Rc::clone(message));
-                if page.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            });
-        }
-        Ok(page)
     }
 
     pub(super) fn clear_retained(&mut self, topic: &str) -> bool {

@@ -341,7 +341,7 @@ impl Core {
             Packet::PubAck(ack) => self.acked(conn, ack, &[Stage::Ack], now, sink),
             Packet::PubRec(ack) => self.pub_rec(conn, ack, now, sink),
             Packet::PubRel(ack) => self.pub_rel(conn, ack, sink),
-            Packet::PubComp(ack) => self.acked(conn, ack, &[Stage::Comp], now, sink),
+            Packet::PubComp(ack) => self.acked(conn, ack, &[Stage::Comp, Stage::GivenUp], now, sink),
             Packet::PingReq => {
                 self.send(conn, &[0xd0, 0], sink);
                 Flow::Next

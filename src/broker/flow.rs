@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::id::ConnId;
-use crate::proto::mqtt::{Ack, Packet, QoS, ReasonCode, Version};
+use crate::proto::mqtt::{Ack, Packet, PacketId, QoS, ReasonCode, Version};
 use crate::time::Moment;
 
 use super::core::{Core, Flow, Sink};
@@ -49,6 +49,10 @@ impl Core {
                 self.pump(who, now, sink);
                 Flow::Next
             }
+            Acked::GivenUp => {
+                self.pump(who, now, sink);
+                Flow::Next
+            }
             Acked::Unknown => Flow::Next,
             Acked::Wrong => self.breach(conn, ReasonCode::ProtocolError, now, sink),
         }
@@ -83,6 +87,10 @@ impl Core {
                 if let Some(item) = item {
                     self.forgotten(who, &item);
                 }
+                self.ack(conn, version, &Packet::PubRel(Ack::new(ack.id)), sink);
+                Flow::Next
+            }
+            Acked::GivenUp => {
                 self.ack(conn, version, &Packet::PubRel(Ack::new(ack.id)), sink);
                 Flow::Next
             }
@@ -124,7 +132,10 @@ impl Core {
                     Some(item) => {
                         // MQTT-3.3.1-1
                         if self.tell_item(who, conn, &item, true, id, now, sink).is_err() {
-                            self.give_up(who, id, item);
+                            self.give_up(who, id, &item);
+                            if item.qos == QoS::ExactlyOnce {
+                                self.ack(conn, version, &Packet::PubRel(Ack::new(id)), sink);
+                            }
                         }
                     }
                     None => self.ack(conn, version, &Packet::PubRel(Ack::new(id)), sink),
@@ -176,8 +187,12 @@ impl Core {
             self.forgotten(who, &item);
             // MQTT-4.8.2-5: of QoS 2 nobody else is sent what one has been.
             let group = item.share.filter(|_| !was_sent || item.qos == QoS::AtLeastOnce);
-            if !group.is_some_and(|group| self.share_again(group, item, now, sink)) {
-                self.dropped(who, DropReason::Denied);
+            let shared = match group {
+                Some(group) => self.share_again(group, item, DropReason::Denied, now, sink),
+                None => Err(DropReason::Denied),
+            };
+            if let Err(reason) = shared {
+                self.dropped(who, reason);
             }
         }
     }
@@ -189,7 +204,7 @@ impl Core {
         conn: ConnId,
         item: &Item,
         dup: bool,
-        id: crate::proto::mqtt::PacketId,
+        id: PacketId,
         now: Moment,
         sink: &mut dyn Sink,
     ) -> Result<(), DropReason> {
@@ -199,12 +214,13 @@ impl Core {
         self.put_one(who, conn, told, &item.message.publication(), left, payload, sink)
     }
 
-    /// A message that was in flight has become too long for its receiver: it counts as delivered (MQTT-3.1.2-25).
-    fn give_up(&mut self, who: u32, id: crate::proto::mqtt::PacketId, item: Item) {
+    /// A message that was in flight has become too long for its receiver: it is not sent again (MQTT-3.1.2-25).
+    fn give_up(&mut self, who: u32, id: PacketId, item: &Item) {
         if let Some(outbound) = self.sessions.get_mut(who).and_then(|session| session.outbound.as_mut()) {
-            outbound.done(id, &[Stage::Ack, Stage::Rec]);
+            outbound.give_up(id);
         }
-        self.landed(who, Some(item));
+        self.stats.queued -= 1;
+        self.forgotten(who, item);
         self.dropped(who, DropReason::TooLarge);
     }
 

@@ -1,12 +1,15 @@
 //! Looking into a broker page by page, in an order that stays the same while clients come and go.
 
 use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
+use std::rc::Rc;
 
-use crate::proto::mqtt::{Filter, QoS};
+use crate::proto::mqtt::{Filter, QoS, TopicError};
 use crate::time::Moment;
 
 use super::admin::ClientInfo;
 use super::core::Core;
+use super::message::Message;
 
 /// A subscription of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +23,42 @@ pub struct SubscriptionInfo {
     pub qos: QoS,
 }
 
+/// A page of the retained messages that a filter matches.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RetainedPage {
+    /// In the order of their topics.
+    pub messages: Vec<Rc<Message>>,
+    /// The topic after which the next page begins; `None`: there is no more.
+    pub next: Option<Box<str>>,
+}
+
+/// Topics that are looked at for a page of retained messages, as [`Retained::walk`](super::retained::Retained::walk) counts them: some
+/// 5 ms.
+pub(super) const STEPS: usize = 32 * 1024;
+
 impl Core {
+    pub(super) fn retained_page(
+        &self,
+        filter: &str,
+        after: Option<&str>,
+        max: usize,
+        mut steps: usize,
+    ) -> Result<RetainedPage, TopicError> {
+        Filter::parse(filter)?;
+        let mut messages = Vec::new();
+        if max == 0 {
+            return Ok(RetainedPage { messages, next: after.map(Into::into) });
+        }
+        let stopped = self.retained.walk(filter, after, &mut steps, |message: &Rc<Message>| {
+            messages.push(Rc::clone(message));
+            if messages.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        let last = messages.last().filter(|_| messages.len() == max).map(|last| last.topic());
+        let next = stopped.or(last).map(Into::into);
+        Ok(RetainedPage { messages, next })
+    }
+
     pub(super) fn clients_page(&self, after: Option<&str>, max: usize, now: Moment) -> Vec<ClientInfo> {
         let ids = self.sessions.iter().map(|session| &*session.id).filter(|id| after.is_none_or(|after| *id > after));
         smallest(ids, max).into_iter().filter_map(|id| self.client(id, now)).collect()

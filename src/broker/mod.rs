@@ -56,7 +56,7 @@ pub use access::{
 };
 pub use admin::ClientInfo;
 pub use events::{Action, DropReason, Drops, Event, Parting, Stats};
-pub use inspect::SubscriptionInfo;
+pub use inspect::{RetainedPage, SubscriptionInfo};
 pub use local::{Inbox, Received};
 pub use message::Message;
 pub use options::{Options, Overflow};

@@ -19,8 +19,9 @@ pub(super) struct Outbound {
     inflight: VecDeque<Option<InFlight>>,
     /// The number of the first place, counted from 0.
     first: u16,
-    /// The places in use.
+    /// The places in use, and those of them that are given up.
     inflight_len: u16,
+    given_up: u16,
     /// How many of those in flight are to be sent again on this connection: none is in a place before `again`.
     unsent: u16,
     again: u16,
@@ -67,6 +68,8 @@ pub(super) enum Stage {
     Ack,
     Rec,
     Comp,
+    /// PUBCOMP, for a message that was given up after it had been sent: it is counted already.
+    GivenUp,
 }
 
 /// What an acknowledgement belongs to.
@@ -74,6 +77,8 @@ pub(super) enum Stage {
 pub(super) enum Acked {
     /// Something that was awaited.
     Known(Option<Item>),
+    /// Something that was awaited of a message that was given up.
+    GivenUp,
     /// Nothing with this number is under way.
     Unknown,
     /// Another acknowledgement was awaited.
@@ -111,9 +116,9 @@ impl Outbound {
         self.queue.is_empty() && self.unsent == 0
     }
 
-    /// Messages, in flight or waiting.
+    /// Messages, in flight or waiting, without those that were given up.
     pub(super) fn len(&self) -> usize {
-        usize::from(self.inflight_len) + self.queue.len()
+        usize::from(self.inflight_len - self.given_up) + self.queue.len()
     }
 
     pub(super) fn queue_len(&self) -> usize {
@@ -182,7 +187,7 @@ impl Outbound {
         if !stages.contains(&entry.stage) {
             return Acked::Wrong;
         }
-        let (sent, item) = (entry.sent, entry.item.take());
+        let (sent, stage, item) = (entry.sent, entry.stage, entry.item.take());
         *place = None;
         // What was not sent on this connection took no room in its window.
         if sent {
@@ -194,7 +199,33 @@ impl Outbound {
         if at == 0 {
             self.advance();
         }
+        if stage == Stage::GivenUp {
+            self.given_up -= 1;
+            return Acked::GivenUp;
+        }
         Acked::Known(item)
+    }
+
+    /// Takes back a message that was sent, and whose acknowledgement is awaited.
+    ///
+    /// One of QoS 2 keeps its number until PUBCOMP, and PUBREL takes its turn: its receiver may have the message, and would take the
+    /// next one with that number for the same (MQTT-4.3.3-10).
+    pub(super) fn give_up(&mut self, id: PacketId) -> Option<Item> {
+        let (_, place) = self.place(id)?;
+        let entry = place.as_mut()?;
+        match entry.stage {
+            Stage::Ack => match self.done(id, &[Stage::Ack]) {
+                Acked::Known(item) => item,
+                _ => None,
+            },
+            Stage::Rec => {
+                entry.stage = Stage::GivenUp;
+                let item = entry.item.take();
+                self.given_up += 1;
+                item
+            }
+            Stage::Comp | Stage::GivenUp => None,
+        }
     }
 
     /// Gives up the places before the oldest message.
@@ -209,6 +240,7 @@ impl Outbound {
     /// PUBREC: the receiver has the message, and PUBREL is next (MQTT-4.3.3-4). A repeated one is fine.
     pub(super) fn received(&mut self, id: PacketId) -> Acked {
         match self.place(id) {
+            Some((_, Some(entry))) if entry.stage == Stage::GivenUp => Acked::GivenUp,
             Some((_, Some(entry))) if entry.stage != Stage::Ack => {
                 entry.stage = Stage::Comp;
                 Acked::Known(entry.item.take())
@@ -248,13 +280,11 @@ impl Outbound {
         let mut out = Vec::new();
         let numbers = (self.first..IDS).chain(0..self.first);
         let sent = self.inflight.iter().zip(numbers).filter_map(|(place, number)| {
-            let item = place.as_ref().filter(|entry| entry.stage != Stage::Comp)?.item.as_ref()?;
+            let item = place.as_ref().filter(|entry| matches!(entry.stage, Stage::Ack | Stage::Rec))?.item.as_ref()?;
             if is_meant(item) { PacketId::new(number + 1) } else { None }
         });
         for id in sent.collect::<Vec<_>>() {
-            if let Acked::Known(Some(item)) = self.done(id, &[Stage::Ack, Stage::Rec]) {
-                out.push((true, item));
-            }
+            out.extend(self.give_up(id).map(|item| (true, item)));
         }
         for item in std::mem::take(&mut self.queue) {
             if is_meant(&item) {
@@ -332,6 +362,22 @@ mod tests {
         ack(&mut out, u16::MAX);
         assert_eq!((out.len(), out.under_way(), out.is_empty()), (0, 0, true));
         assert_eq!(out.next_id(), Some(id(3)));
+    }
+
+    #[test]
+    fn what_is_given_up_at_qos_2_keeps_its_number_until_its_end() {
+        let mut out = Outbound::default();
+        assert_eq!([QoS::AtLeastOnce, QoS::ExactlyOnce, QoS::ExactlyOnce].map(|qos| send(&mut out, qos)), [1, 2, 3]);
+        assert!(matches!(out.received(id(3)), Acked::Known(None)));
+        (1..=3).for_each(|n| assert!(out.give_up(id(n)).is_none()));
+        // What its receiver has is not given up.
+        assert_eq!((out.len(), out.under_way()), (1, 2));
+        assert!(matches!(out.received(id(2)), Acked::GivenUp));
+        out.begin_again();
+        assert_eq!(out.next_unsent().map(|(id, entry)| (id, entry.stage)), Some((id(2), Stage::GivenUp)));
+        assert_eq!(out.next_unsent().map(|(id, entry)| (id, entry.stage)), Some((id(3), Stage::Comp)));
+        assert!(matches!(out.done(id(2), &[Stage::Comp, Stage::GivenUp]), Acked::GivenUp));
+        assert_eq!((out.len(), out.under_way(), send(&mut out, QoS::ExactlyOnce)), (1, 1, 4));
     }
 
     #[test]

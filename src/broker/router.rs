@@ -266,7 +266,7 @@ impl Core {
     fn member_for(&mut self, group: Key, topic: &str, qos: QoS, size: usize) -> Result<(u32, Wanted), DropReason> {
         let (sessions, access, bounds) = (&self.sessions, &mut self.access, self.bounds);
         let checks = self.checks_deliveries;
-        let (mut is_full, mut is_denied) = (false, false);
+        let mut is_full = false;
         let member = self.shares.choose(group, |who, wanted| {
             let Some(session) = sessions.get(who) else { return 0 };
             let outbound = session.outbound.as_ref();
@@ -287,13 +287,12 @@ impl Core {
                 _ => 0,
             };
             if checks && !may_have(&mut **access, session, topic) {
-                is_denied = true;
                 return 0;
             }
             is_full |= fitness == 0;
             fitness
         });
-        member.ok_or(if is_denied && !is_full { DropReason::Denied } else { DropReason::QueueFull })
+        member.ok_or(if is_full { DropReason::QueueFull } else { DropReason::Denied })
     }
 
     /// Retains a message (MQTT-3.3.1-5), or clears its topic (MQTT-3.3.1-6). False: there is no room.
@@ -577,10 +576,19 @@ impl Core {
         self.stats.publish_bytes_out += (count * payload_len) as u64;
     }
 
-    /// Gives a message to another member of the group that it was meant for, as the first one is gone. False: there is none.
-    pub(super) fn share_again(&mut self, group: Key, item: Item, now: Moment, sink: &mut dyn Sink) -> bool {
+    /// Gives a message to another member of the group that it was meant for, as the first one does not get it for this reason. If
+    /// nobody else may have it, that stays the reason why it is dropped.
+    pub(super) fn share_again(
+        &mut self,
+        group: Key,
+        item: Item,
+        reason: DropReason,
+        now: Moment,
+        sink: &mut dyn Sink,
+    ) -> Result<(), DropReason> {
         let message = &item.message;
-        let Ok((who, wanted)) = self.member_for(group, message.topic(), item.qos, message.size()) else { return false };
+        let member = self.member_for(group, message.topic(), item.qos, message.size());
+        let (who, wanted) = member.map_err(|e| if e == DropReason::QueueFull { e } else { reason })?;
         let qos = item.message.qos().min(wanted.qos());
         let ids = wanted.id().map_or(Ids::None, Ids::One);
         if qos != QoS::AtMostOnce {
@@ -594,7 +602,7 @@ impl Core {
                 Err(reason) => _ = self.dropped(who, reason),
             }
         }
-        true
+        Ok(())
     }
 }
 

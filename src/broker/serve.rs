@@ -20,7 +20,7 @@ use super::access::{Access, AccessToken, Answer};
 use super::admin::ClientInfo;
 use super::core::{Core, Sink};
 use super::events::Stats;
-use super::inspect::SubscriptionInfo;
+use super::inspect::{RetainedPage, SubscriptionInfo};
 use super::local::{Inbox, Received};
 use super::message::{Message, Publication};
 use super::options::{OnEvent, Options};
@@ -289,14 +289,25 @@ impl Broker {
     }
 
     /// Retained messages that a filter matches, in the order of their topics: at most `max`, those after a topic. Fails if the
-    /// filter is not one.
+    /// filter is not one. A filter that matches few may have all of them looked at: some 1.5 us each.
     pub fn retained(
         &self,
         filter: &str,
         after: Option<&str>,
         max: usize,
     ) -> std::result::Result<Vec<Rc<Message>>, TopicError> {
-        self.shared.core.borrow().retained_page(filter, after, max)
+        Ok(self.shared.core.borrow().retained_page(filter, after, max, usize::MAX)?.messages)
+    }
+
+    /// As [`retained`](Self::retained), in some milliseconds however many there are: a page may have fewer than `max` messages, or
+    /// none, though there are more.
+    pub fn retained_page(
+        &self,
+        filter: &str,
+        after: Option<&str>,
+        max: usize,
+    ) -> std::result::Result<RetainedPage, TopicError> {
+        self.shared.core.borrow().retained_page(filter, after, max, super::inspect::STEPS)
     }
 
     /// Drops the retained message of a topic without telling subscribers. False: it has none.

@@ -118,12 +118,13 @@ impl Core {
             let is_free = stage.is_none() || stage == Some(Stage::Ack);
             match item.and_then(|item| item.share.filter(|_| is_free).map(|group| (group, item))) {
                 Some((group, item)) => {
-                    if !self.share_again(group, item, now, sink) {
-                        self.stats.dropped.add(DropReason::SessionEnded, 1);
+                    if let Err(reason) = self.share_again(group, item, DropReason::SessionEnded, now, sink) {
+                        self.stats.dropped.add(reason, 1);
                     }
                 }
                 // PUBREC has said that the receiver has it.
                 None if stage == Some(Stage::Comp) => self.stats.delivered += 1,
+                None if stage == Some(Stage::GivenUp) => {}
                 None => self.stats.dropped.add(DropReason::SessionEnded, 1),
             }
         }

@@ -258,12 +258,11 @@ pub(super) fn retained(cx: &Ctx<'_, Site>, request: &Request<'_>) -> Result<Opti
     }
     let (filter, after, max) = (query(request, "filter")?, query(request, "after")?, limit(request)?);
     let filter = filter.as_deref().unwrap_or("#");
-    let found = broker.retained(filter, after.as_deref(), max).map_err(|e| Refusal::new(400, format!("{e}.")))?;
-    let items: Vec<_> = found.iter().map(|message| Retained::of(message, PAYLOAD_MAX)).collect();
-    let next = items.last().filter(|_| items.len() == max);
-    let next = next.map(|last| {
+    let found = broker.retained_page(filter, after.as_deref(), max).map_err(|e| Refusal::new(400, format!("{e}.")))?;
+    let items: Vec<_> = found.messages.iter().map(|message| Retained::of(message, PAYLOAD_MAX)).collect();
+    let next = found.next.map(|after| {
         let limit = max.to_string();
-        next_page("retained", &[("filter", filter), ("limit", &limit), ("after", &last.topic)])
+        next_page("retained", &[("filter", filter), ("limit", &*limit), ("after", &*after)])
     });
     Ok(to_json(&Page { items, next }))
 }

@@ -207,10 +207,66 @@ fn who_takes_over_a_session_gets_only_what_he_may_have_of_what_waited() {
     assert_eq!(world.heard(alice).len(), 2);
     world.cut(alice);
     let (_, heard) = world.join(of_user("id", "bob"));
-    assert_eq!(heard, ["connack Success present", "all/4 x q1 #3"]);
+    assert_eq!(heard, ["connack Success present", "pubrel #2", "all/4 x q1 #3"]);
     assert_eq!(world.core.stats().dropped.get(DropReason::Denied), 3);
     let stats = world.core.stats();
     assert_eq!((stats.queued, stats.queued_bytes), (1, 0));
+}
+
+#[test]
+fn what_a_receiver_may_have_already_keeps_its_number_until_it_is_released() {
+    let mut world = World::new(Options::new().access(Owner));
+    let alice = world.joined(of_user("id", "alice"));
+    let from = world.v5("from");
+    world.subscribe(alice, "#", 2);
+    world.publish(from, "own/1", "x", 2);
+    assert_eq!(world.heard(alice), ["own/1 x q2 #1"]);
+    world.cut(alice);
+    // PUBCOMP does not come: PUBREL comes again (MQTT-4.4.0-1).
+    for _ in 0..2 {
+        let (bob, heard) = world.join(of_user("id", "bob"));
+        assert_eq!(heard, ["connack Success present", "pubrel #1"]);
+        world.cut(bob);
+    }
+    let (bob, heard) = world.join(of_user("id", "bob"));
+    assert_eq!(heard, ["connack Success present", "pubrel #1"]);
+    // MQTT-4.3.3-10: he would take another #1 for the same message.
+    let id = PacketId::new(8);
+    world.publish_as(from, Publish { qos: QoS::ExactlyOnce, id, ..Publish::new("all/2", "y") });
+    assert_eq!(world.heard(bob), ["all/2 y q2 #2"]);
+    let counts = |world: &World| {
+        let stats = world.core.stats();
+        (stats.queued, stats.delivered, stats.dropped.get(DropReason::Denied), stats.routed)
+    };
+    assert_eq!(counts(&world), (1, 0, 1, 2));
+    // A late PUBREC has the same answer, and changes nothing.
+    world.packet(bob, Packet::PubRec(Ack::new(packet_id(1))));
+    world.packet(bob, Packet::PubComp(Ack::new(packet_id(1))));
+    assert_eq!(world.heard(bob), ["pubrel #1"]);
+    assert_eq!(counts(&world), (1, 0, 1, 2));
+    world.packet(bob, Packet::PubRec(Ack::new(packet_id(2))));
+    world.packet(bob, Packet::PubComp(Ack::new(packet_id(2))));
+    assert_eq!((world.heard(bob), counts(&world)), (vec!["pubrel #2".to_owned()], (0, 1, 1, 2)));
+    world.cut(bob);
+    assert_eq!(world.join(of_user("id", "bob")).1, ["connack Success present"]);
+}
+
+#[test]
+fn a_session_that_ends_before_its_release_is_counted_once() {
+    let mut world = World::new(Options::new().access(Owner));
+    let alice = world.joined(of_user("id", "alice"));
+    let from = world.v5("from");
+    world.subscribe(alice, "#", 2);
+    world.publish(from, "own/1", "x", 2);
+    world.cut(alice);
+    let bob = world.joined(of_user("id", "bob"));
+    world.cut(bob);
+    world.joined(Connect { clean_start: true, ..of_user("id", "bob") });
+    let stats = world.core.stats();
+    assert_eq!(
+        (stats.queued, stats.delivered, stats.dropped.get(DropReason::Denied), stats.dropped.total()),
+        (0, 0, 1, 1)
+    );
 }
 
 #[test]
@@ -243,7 +299,7 @@ fn what_waits_for_a_group_is_another_members_if_the_next_user_may_not_have_it() 
     world.subscribe(other, "$share/g/own/+", 2);
     assert!(world.heard(other).is_empty());
     let (_, heard) = world.join(of_user("a", "bob"));
-    assert_eq!(heard, ["connack Success present"]);
+    assert_eq!(heard, ["connack Success present", "pubrel #2"]);
     // MQTT-4.8.2-5: but not what has been sent at QoS 2.
     assert_eq!(world.heard(other), ["own/1 x q1 #1", "own/3 x q2 #2"]);
     world.pub_ack(other, 1);

@@ -282,7 +282,7 @@ fn figures_that_nobody_keeps_up_are_not_kept() {
     for conn in [client, other] {
         world.subscribe(conn, "$SYS/broker/#", 0);
     }
-    let kept = |world: &World| world.core.retained_page("$SYS/#", None, 100).unwrap().len();
+    let kept = |world: &World| world.core.retained_page("$SYS/#", None, 100, usize::MAX).unwrap().messages.len();
     world.cut(client);
     assert!(kept(&world) > 40);
     world.cut(other);
@@ -313,7 +313,7 @@ fn the_program_is_told_the_figures_without_any_client() {
     drop(inbox);
     world.pass(secs(10));
     assert_eq!(world.core.next_due(), Moment::NEVER);
-    assert!(world.core.retained_page("$SYS/#", None, 100).unwrap().is_empty());
+    assert!(world.core.retained_page("$SYS/#", None, 100, usize::MAX).unwrap().messages.is_empty());
 }
 
 #[test]
@@ -354,4 +354,39 @@ fn an_inbox_that_is_dropped_subscribes_to_nothing() {
     assert_eq!(world.core.stats().subscriptions, 1);
     drop(third);
     assert_eq!(world.core.stats().subscriptions, 0);
+}
+
+#[test]
+fn a_page_takes_so_many_steps_at_most_and_the_pages_together_have_all() {
+    let mut world = World::open();
+    let from = world.v3("from");
+    for n in 0..300 {
+        let name = if n == 250 { "y" } else { "x" };
+        world.retain(from, &format!("a/{n:03}/{name}"), "v");
+    }
+    let pages = |filter: &str, max: usize, steps: usize| {
+        let (mut topics, mut pages, mut after) = (Vec::new(), 0, None);
+        loop {
+            let page = world.core.retained_page(filter, after.as_deref(), max, steps).unwrap();
+            assert!(page.messages.len() <= max);
+            topics.extend(page.messages.iter().map(|message| message.topic().to_owned()));
+            pages += 1;
+            after = page.next;
+            if after.is_none() {
+                return (topics, pages);
+            }
+        }
+    };
+    assert_eq!(pages("+/+/y", 10, usize::MAX), (vec!["a/250/y".to_owned()], 1));
+    let (topics, count) = pages("+/+/y", 10, 100);
+    assert_eq!(topics, ["a/250/y"]);
+    assert!(count > 10, "{count} pages");
+    let (topics, count) = pages("a/#", 7, 1000);
+    assert_eq!((topics.len(), count), (300, 300 / 7 + 1));
+    assert!(topics.is_sorted());
+    // A page that is full exactly at the end cannot know.
+    assert_eq!(pages("a/#", 100, usize::MAX).1, 4);
+    assert!(world.core.retained_page("a/#/b", None, 1, 1).is_err());
+    let none = world.core.retained_page("a/#", Some("a/100/x"), 0, 1).unwrap();
+    assert_eq!((none.messages.len(), none.next.as_deref()), (0, Some("a/100/x")));
 }

@@ -145,3 +145,23 @@ fn a_group_whose_queues_are_full_does_with_a_message_what_its_members_would() {
         assert_eq!(heard, kept, "{overflow:?}");
     }
 }
+
+#[test]
+fn what_a_member_leaves_and_the_others_have_no_room_for_is_counted_as_that() {
+    let options = Options::new().inflight_max(1).queue_messages_max(0).overflow(Overflow::Reject);
+    let mut world = World::new(options);
+    let (one, two, from) = (world.v5("one"), world.v5("two"), world.v5("from"));
+    for conn in [one, two] {
+        world.subscribe(conn, "$share/g/t", 1);
+    }
+    (0..2).for_each(|n| world.publish(from, "t", &n.to_string(), 1));
+    world.cut(one);
+    let counts = |world: &World| {
+        let dropped = world.core.stats().dropped;
+        (dropped.get(DropReason::QueueFull), dropped.get(DropReason::SessionEnded))
+    };
+    assert_eq!(counts(&world), (1, 0));
+    // Nobody is left who might have had room.
+    world.cut(two);
+    assert_eq!(counts(&world), (1, 1));
+}
