@@ -11,7 +11,7 @@ mod response;
 use std::fmt;
 
 use super::error::ParseError;
-use super::lines::{self, Field};
+use super::lines::{self, Field, text};
 use super::rules::{BodyLen, Expect, Facts, Version, check};
 
 pub use self::response::{ResponseHead, parse_response};
@@ -48,10 +48,28 @@ pub struct Scan {
     searched: u32,
 }
 
-/// Room for the header lines of one [`Head`]: 2 KiB, to be used again and again.
+/// Room for the header lines of one [`Head`]: 2.4 KiB, to be used again and again.
+///
+/// Clients repeat themselves: a head of the same bytes as the one before has the same verdict, and is not looked at again.
 #[derive(Debug)]
 pub struct HeaderSpace {
     fields: [Field; HEADERS_CAP],
+    /// The head that `fields` are of, if that is to be known again.
+    last: Option<Parts>,
+    last_raw: [u8; REPEATED_MAX],
+}
+
+/// A longer head is not known again.
+const REPEATED_MAX: usize = 256;
+
+/// A head without its bytes.
+#[derive(Debug, Clone, Copy)]
+struct Parts {
+    len: u16,
+    fields: u16,
+    method_len: u16,
+    target_len: u16,
+    facts: Facts,
 }
 
 impl Default for HeaderSpace {
@@ -63,7 +81,33 @@ impl Default for HeaderSpace {
 impl HeaderSpace {
     /// Empty room.
     pub fn new() -> Self {
-        Self { fields: [Field::default(); HEADERS_CAP] }
+        Self { fields: [Field::default(); HEADERS_CAP], last: None, last_raw: [0; REPEATED_MAX] }
+    }
+
+    /// Room for other fields than those that are there.
+    fn room(&mut self, len: usize) -> &mut [Field] {
+        self.last = None;
+        &mut self.fields[..len]
+    }
+
+    /// The bytes begin with the same head as before, and the limits admit it.
+    #[inline]
+    fn repeated(&self, buf: &[u8], limits: &HeadLimits) -> Option<Parts> {
+        let parts = self.last?;
+        let len = usize::from(parts.len);
+        let is_repeated = buf.get(..len)? == &self.last_raw[..len]
+            && len <= limits.head_max
+            && usize::from(parts.fields) <= limits.headers_max
+            && usize::from(parts.target_len) <= limits.target_max;
+        is_repeated.then_some(parts)
+    }
+
+    #[inline]
+    fn remember(&mut self, raw: &[u8], parts: Parts) {
+        if let Some(last) = self.last_raw.get_mut(..raw.len()) {
+            last.copy_from_slice(raw);
+            self.last = Some(parts);
+        }
     }
 }
 
@@ -74,7 +118,7 @@ pub struct Head<'a> {
     fields: &'a [Field],
     method_len: u16,
     target_len: u16,
-    facts: Facts<'a>,
+    facts: Facts,
 }
 
 /// Parses the request head at the start of `buf`.
@@ -103,8 +147,12 @@ pub fn parse<'h>(
     space: &'h mut HeaderSpace,
 ) -> Result<Option<(Head<'h>, usize)>, ParseError> {
     let head_max = limits.head_max.min(HEAD_CAP);
-    if scan.searched != 0 && !scan.is_due(buf, head_max) {
-        return Ok(None);
+    if scan.searched != 0 {
+        if !scan.is_due(buf, head_max) {
+            return Ok(None);
+        }
+    } else if let Some(parts) = space.repeated(buf, limits) {
+        return Ok(Some((Head::new(buf, &space.fields, parts), usize::from(parts.len))));
     }
     let bounded = &buf[..buf.len().min(head_max)];
     let lead = match bounded.first() {
@@ -117,16 +165,17 @@ pub fn parse<'h>(
     let split = match head {
         // It may become one more empty line.
         [b'\r'] => None,
-        _ => lines::split(head, limits.target_max, &mut space.fields[..room])?,
+        _ => lines::split(head, limits.target_max, space.room(room))?,
     };
     if let Some(lines) = split {
         scan.searched = 0;
         let raw = &head[..lines.len];
-        let fields = &space.fields[..lines.fields];
-        let (method, rest) = raw.split_at(lines.method_len);
-        let facts = check(lines.version, method, &rest[1..=lines.target_len], fields_of(raw, fields))?;
-        let (method_len, target_len) = (lines.method_len as u16, lines.target_len as u16);
-        return Ok(Some((Head { raw, fields, method_len, target_len, facts }, lead + lines.len)));
+        let facts = check(raw, &lines, &space.fields[..lines.fields])?;
+        let [len, fields, method_len, target_len] =
+            [lines.len, lines.fields, lines.method_len, lines.target_len].map(|len| len as u16);
+        let parts = Parts { len, fields, method_len, target_len, facts };
+        space.remember(raw, parts);
+        return Ok(Some((Head::new(raw, &space.fields, parts), lead + lines.len)));
     }
     if buf.len() >= head_max {
         return Err(ParseError::HeadTooLarge);
@@ -141,6 +190,14 @@ fn fields_of<'a>(raw: &'a [u8], fields: &'a [Field]) -> impl Iterator<Item = (&'
 }
 
 impl<'a> Head<'a> {
+    /// Of the bytes that begin with it.
+    #[inline]
+    fn new(buf: &'a [u8], fields: &'a [Field; HEADERS_CAP], parts: Parts) -> Self {
+        let Parts { len, fields: fields_len, method_len, target_len, facts } = parts;
+        let (raw, fields) = (&buf[..usize::from(len)], &fields[..usize::from(fields_len)]);
+        Self { raw, fields, method_len, target_len, facts }
+    }
+
     #[inline]
     fn target_bytes(&self) -> &'a [u8] {
         let from = usize::from(self.method_len) + 1;
@@ -208,7 +265,7 @@ impl<'a> Head<'a> {
     /// header. None in HTTP/1.0 without Host.
     #[inline]
     pub fn host(&self) -> Option<&'a str> {
-        self.facts.host.and_then(|host| str::from_utf8(host).ok())
+        self.facts.host.and_then(|host| str::from_utf8(text(self.raw, host)).ok())
     }
 
     /// How the request says where its body ends.
@@ -233,7 +290,7 @@ impl<'a> Head<'a> {
     /// version is 1.1 (RFC 9110 §7.8).
     #[inline]
     pub fn upgrade(&self) -> Option<&'a str> {
-        self.facts.upgrade.and_then(|protocols| str::from_utf8(protocols).ok())
+        self.facts.upgrade.and_then(|protocols| str::from_utf8(text(self.raw, protocols)).ok())
     }
 
     /// The bytes of the head, from the method to the blank line.
@@ -317,7 +374,12 @@ impl fmt::Debug for Head<'_> {
             .field("method", &self.method())
             .field("target", &self.target())
             .field("headers", &fields.collect::<Vec<_>>())
-            .field("facts", &self.facts)
+            .field("version", &self.version())
+            .field("host", &self.host())
+            .field("body_len", &self.body_len())
+            .field("keep_alive", &self.keep_alive())
+            .field("expect", &self.expect())
+            .field("upgrade", &self.upgrade())
             .finish()
     }
 }
@@ -330,10 +392,15 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { head_max: 1024, headers_max: 8, target_max: 256 };
 
-    /// The verdict in a form that outlives the buffer.
-    fn verdict(buf: &[u8], scan: &mut Scan) -> Result<Option<(String, usize)>, ParseError> {
-        let mut space = HeaderSpace::new();
-        let parsed = parse(buf, scan, &LIMITS, &mut space)?;
+    /// In a form that outlives the buffer.
+    type Verdict = Result<Option<(String, usize)>, ParseError>;
+
+    fn verdict(buf: &[u8], scan: &mut Scan) -> Verdict {
+        verdict_in(buf, scan, &LIMITS, &mut HeaderSpace::new())
+    }
+
+    fn verdict_in(buf: &[u8], scan: &mut Scan, limits: &HeadLimits, space: &mut HeaderSpace) -> Verdict {
+        let parsed = parse(buf, scan, limits, space)?;
         Ok(parsed.map(|(head, used)| (format!("{head:?}"), used)))
     }
 
@@ -518,6 +585,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_head_that_comes_again_has_the_same_verdict_unless_the_limits_are_others() {
+        let head = b"GET http://b/c HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+        let followed = [&head[..], b"GET"].concat();
+        let mut space = HeaderSpace::new();
+        let mut again = |buf: &[u8], limits: &HeadLimits| verdict_in(buf, &mut Scan::default(), limits, &mut space);
+        let first = again(head, &LIMITS);
+        assert_eq!(first, verdict(head, &mut Scan::default()));
+        assert_eq!((again(&followed, &LIMITS), again(&head[..20], &LIMITS)), (first.clone(), Ok(None)));
+        assert_eq!(again(head, &HeadLimits { head_max: 10, ..LIMITS }), Err(ParseError::HeadTooLarge));
+        again(head, &LIMITS).unwrap();
+        assert_eq!(again(head, &HeadLimits { headers_max: 2, ..LIMITS }), Err(ParseError::TooManyHeaders));
+        again(head, &LIMITS).unwrap();
+        assert_eq!(again(head, &HeadLimits { target_max: 9, ..LIMITS }), Err(ParseError::TargetTooLong));
+        assert_eq!(again(head, &LIMITS), first);
+        // The room was used for something else meanwhile, which failed.
+        assert_eq!(again(b"GET / HTTP/1.1\r\nX: y\r\n\r\n", &LIMITS), Err(ParseError::HostMissing));
+        assert_eq!(again(head, &LIMITS), first);
+        let response = b"HTTP/1.1 200 OK\r\nA: b\r\n";
+        parse_response(response, &mut Scan::default(), &LIMITS, &mut space, Asked::Other).unwrap();
+        assert_eq!(verdict_in(head, &mut Scan::default(), &LIMITS, &mut space), first);
+    }
+
     /// E24: the bytes parsed in all stay below four times the bytes received.
     #[test]
     fn a_head_that_comes_byte_by_byte_is_parsed_a_few_times_only() {
@@ -614,6 +704,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_was_there_before_does_not_change_a_verdict(
+            heads in prop::collection::vec(head_bytes(), 1..4),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+        ) {
+            let mut space = HeaderSpace::new();
+            for at in order {
+                let bytes = at.get(&heads);
+                let found = verdict_in(bytes, &mut Scan::default(), &LIMITS, &mut space);
+                prop_assert_eq!(found, verdict(bytes, &mut Scan::default()));
+            }
+        }
+
         #[test]
         fn any_cut_gives_the_same_verdict(bytes in head_bytes(), cuts in prop::collection::vec(1usize..40, 0..40)) {
             assert_same_verdict(&bytes, &cuts)?;

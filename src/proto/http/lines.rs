@@ -13,9 +13,12 @@ use super::words::{token, value, visible};
 /// Where a field stands in its head. Offsets of 16 bits: no head is longer ([`HEAD_CAP`]).
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Field {
-    name: [u16; 2],
-    value: [u16; 2],
+    name: Span,
+    pub(super) value: Span,
 }
+
+/// From where to where something stands in its head.
+pub(super) type Span = [u16; 2];
 
 /// The longest head that any limits can admit.
 pub const HEAD_CAP: usize = u16::MAX as usize;
@@ -26,17 +29,17 @@ const METHOD_MAX: usize = 32;
 impl Field {
     #[inline]
     pub(super) fn name<'a>(&self, head: &'a [u8]) -> &'a [u8] {
-        slice(head, self.name)
+        text(head, self.name)
     }
 
     #[inline]
     pub(super) fn value<'a>(&self, head: &'a [u8]) -> &'a [u8] {
-        slice(head, self.value)
+        text(head, self.value)
     }
 }
 
 #[inline]
-fn slice(head: &[u8], [from, to]: [u16; 2]) -> &[u8] {
+pub(super) fn text(head: &[u8], [from, to]: Span) -> &[u8] {
     head.get(from as usize..to as usize).unwrap_or_default()
 }
 

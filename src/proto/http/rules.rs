@@ -4,6 +4,7 @@ pub(super) mod response;
 
 use super::authority::Authority;
 use super::error::ParseError;
+use super::lines::{Field, Lines, Span};
 use super::syntax::{is_token, members};
 
 /// The version of a request. Others are refused.
@@ -41,10 +42,10 @@ pub enum Expect {
 
 /// What one pass over the headers finds.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Facts<'a> {
+pub(super) struct Facts {
     /// ASCII, as [`Authority`] checked. Most handlers never ask for it as text.
-    pub(super) host: Option<&'a [u8]>,
-    pub(super) upgrade: Option<&'a [u8]>,
+    pub(super) host: Option<Span>,
+    pub(super) upgrade: Option<Span>,
     pub(super) body_len: BodyLen,
     pub(super) version: Version,
     pub(super) expect: Expect,
@@ -53,20 +54,21 @@ pub(super) struct Facts<'a> {
 
 /// The rules that need the whole head, in one pass over the fields.
 #[inline]
-pub(super) fn check<'a>(
-    version: Version,
-    method: &[u8],
-    target: &'a [u8],
-    fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-) -> Result<Facts<'a>, ParseError> {
-    let authority = check_target(method, target)?;
+pub(super) fn check(head: &[u8], lines: &Lines, fields: &[Field]) -> Result<Facts, ParseError> {
+    let version = lines.version;
+    let (method, rest) = head.split_at(lines.method_len);
+    let authority = check_target(method, &rest[1..=lines.target_len])?.map(|[from, to]| {
+        let before = lines.method_len as u16 + 1;
+        [before + from, before + to]
+    });
     let mut host = None;
     let mut length = None;
     let mut codings = Codings::default();
     let mut connection = Connection::default();
     let mut upgrade = None;
     let mut expect = Expect::None;
-    for (name, value) in fields {
+    for field in fields {
+        let (name, value) = (field.name(head), field.value(head));
         match name.len() {
             4 if is_name(name, b"host") => {
                 if host.is_some() {
@@ -75,10 +77,10 @@ pub(super) fn check<'a>(
                 if !Authority::is_valid(value) {
                     return Err(ParseError::BadHost);
                 }
-                host = Some(value);
+                host = Some(field.value);
             }
             6 if is_name(name, b"expect") => expect = expectation(value, expect),
-            7 if is_name(name, b"upgrade") => upgrade = upgrade.or(Some(value)),
+            7 if is_name(name, b"upgrade") => upgrade = upgrade.or(Some(field.value)),
             10 if is_name(name, b"connection") => connection.add(value),
             14 if is_name(name, b"content-length") => {
                 if length.is_some() {
@@ -122,14 +124,16 @@ fn is_name<const N: usize>(name: &[u8], lower: &[u8; N]) -> bool {
     }
 }
 
-/// RFC 9112 §3.2: the form of the target must fit the method. Answers the authority that the target names.
+/// RFC 9112 §3.2: the form of the target must fit the method. Answers where in it the authority stands, if it names one.
 #[inline]
-fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>, ParseError> {
+fn check_target(method: &[u8], target: &[u8]) -> Result<Option<Span>, ParseError> {
     match target {
         [b'/'] if method != b"CONNECT" => Ok(None),
         _ if memchr::memchr(b'#', target).is_some() => Err(ParseError::BadTarget),
         _ if method == b"CONNECT" => match Authority::parse(target) {
-            Some(Authority { host, port: Some(port) }) if !host.is_empty() && !port.is_empty() => Ok(Some(target)),
+            Some(Authority { host, port: Some(port) }) if !host.is_empty() && !port.is_empty() => {
+                Ok(Some([0, target.len() as u16]))
+            }
             _ => Err(ParseError::BadTarget),
         },
         [b'/', ..] => Ok(None),
@@ -140,7 +144,7 @@ fn check_target<'a>(method: &[u8], target: &'a [u8]) -> Result<Option<&'a [u8]>,
 
 /// The authority of an absolute-form target, which an `http` URI must have (RFC 9110 §4.2.1).
 #[cold]
-fn absolute_authority(target: &[u8]) -> Option<&[u8]> {
+fn absolute_authority(target: &[u8]) -> Option<Span> {
     let colon = memchr::memchr(b':', target)?;
     let (scheme, rest) = target.split_at(colon);
     if !scheme.eq_ignore_ascii_case(b"http") && !scheme.eq_ignore_ascii_case(b"https") {
@@ -148,7 +152,9 @@ fn absolute_authority(target: &[u8]) -> Option<&[u8]> {
     }
     let rest = rest.strip_prefix(b"://")?;
     let authority = &rest[..memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len())];
-    Authority::parse(authority).filter(|a| !a.host.is_empty()).map(|_| authority)
+    let from = target.len() - rest.len();
+    let span = [from, from + authority.len()].map(|at| at as u16);
+    Authority::parse(authority).filter(|a| !a.host.is_empty()).map(|_| span)
 }
 
 fn parse_length(value: &[u8]) -> Result<u64, ParseError> {

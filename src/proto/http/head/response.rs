@@ -49,7 +49,7 @@ pub fn parse_response<'h>(
         return Ok(None);
     }
     let room = limits.headers_max.min(HEADERS_CAP);
-    let Some(lines) = status::split_response(&buf[..buf.len().min(head_max)], &mut space.fields[..room])? else {
+    let Some(lines) = status::split_response(&buf[..buf.len().min(head_max)], space.room(room))? else {
         if buf.len() >= head_max {
             return Err(ParseError::HeadTooLarge);
         }
