@@ -194,10 +194,12 @@ fn j16_http_and_mqtt_under_way_both_finish_and_clients_say_disconnect() {
         let far_reply = asked.await.unwrap();
         let hello = Publish { qos: QoS::ExactlyOnce, ..Publish::new("a", "b") };
         let mut publish = Hand::new(mqtt.publish(&hello));
-        assert!(publish.poll().is_pending());
+        let mut early = publish.poll();
         manager.with(|_| ()).await.unwrap();
         // It has been sent by now, and may have been answered as well.
-        let early = publish.poll();
+        if early.is_pending() {
+            early = publish.poll();
+        }
         let mut shutdown = Hand::new(manager.shutdown());
         assert!(shutdown.poll().is_pending());
         manager.handle().with(move |cx| cx.net.reply(reply, http::Response::text(200, "near"))).await.unwrap();
