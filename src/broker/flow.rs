@@ -77,8 +77,8 @@ impl Core {
     /// PUBREC: PUBREL follows (MQTT-4.3.3-4), unless the client has refused the message.
     pub(super) fn pub_rec(&mut self, conn: ConnId, ack: &Ack<'_>, now: Moment, sink: &mut dyn Sink) -> Flow {
         if ack.reason.is_error() {
-            // MQTT-4.3.3: the exchange ends here.
-            return self.acked(conn, ack, &[Stage::Rec], now, sink);
+            // MQTT-4.3.3: the exchange ends here, that of a message that was given up as well: it is no breach to refuse that one late.
+            return self.acked(conn, ack, &[Stage::Rec, Stage::GivenUp], now, sink);
         }
         let Some((who, version)) = self.session_of(conn) else { return Flow::Next };
         let Some(session) = self.sessions.get_mut(who) else { return Flow::Next };

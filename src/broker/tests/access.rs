@@ -252,6 +252,38 @@ fn what_a_receiver_may_have_already_keeps_its_number_until_it_is_released() {
 }
 
 #[test]
+fn a_late_refusal_of_what_was_given_up_ends_it() {
+    // Before PUBREL has had its turn, and after.
+    for inflight_max in [1, 2] {
+        let mut world = World::new(Options::new().access(Owner).inflight_max(2));
+        let of_user = |user, max: u16| {
+            let mut properties = PropertyBuf::new();
+            properties.push(Property::SessionExpiryInterval(100)).unwrap();
+            properties.push(Property::ReceiveMaximum(max.try_into().unwrap())).unwrap();
+            (properties, Connect { version: Version::Mqtt5, ..of_user("id", user) })
+        };
+        let (properties, connect) = of_user("alice", 2);
+        let alice = world.joined(Connect { properties: properties.as_properties(), ..connect });
+        let from = world.v5("from");
+        world.subscribe(alice, "#", 2);
+        world.publish(from, "all/1", "x", 1);
+        world.publish(from, "own/2", "x", 2);
+        world.cut(alice);
+        let (properties, connect) = of_user("bob", inflight_max);
+        let (bob, heard) = world.join(Connect { properties: properties.as_properties(), ..connect });
+        assert_eq!(heard.len(), 1 + usize::from(inflight_max), "{heard:?}");
+        world.packet(bob, Packet::PubRec(Ack { reason: ReasonCode::NotAuthorized, ..Ack::new(packet_id(2)) }));
+        assert!(!world.is_closed(bob) && world.heard(bob).is_empty());
+        world.pub_ack(bob, 1);
+        // The answer to a PUBREL that has crossed it.
+        world.packet(bob, Packet::PubComp(Ack::new(packet_id(2))));
+        assert!(!world.is_closed(bob) && world.heard(bob).is_empty());
+        let stats = world.core.stats();
+        assert_eq!((stats.queued, stats.delivered, stats.dropped.get(DropReason::Denied)), (0, 1, 1));
+    }
+}
+
+#[test]
 fn a_session_that_ends_before_its_release_is_counted_once() {
     let mut world = World::new(Options::new().access(Owner));
     let alice = world.joined(of_user("id", "alice"));
