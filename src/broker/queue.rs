@@ -134,6 +134,19 @@ impl Outbound {
         self.under_way
     }
 
+    /// What is counted is what is there.
+    #[cfg(test)]
+    pub(super) fn check_counts(&self, window: u16) {
+        let count = |is_meant: fn(&InFlight) -> bool| self.inflight.iter().flatten().filter(|e| is_meant(e)).count();
+        let counted = [self.inflight_len, self.given_up, self.unsent, self.under_way].map(usize::from);
+        let there = [count(|_| true), count(|e| e.stage == Stage::GivenUp), count(|e| !e.sent), count(|e| e.sent)];
+        assert_eq!(counted, there, "{self:?}");
+        assert!(self.under_way <= window && !matches!(self.inflight.front(), Some(None)), "{self:?}");
+        let mut before = self.inflight.iter().take(self.again.into()).flatten();
+        assert!(self.unsent == 0 || before.all(|e| e.sent), "{self:?}");
+        assert_eq!(self.bytes, self.queue.iter().map(|item| item.message.size()).sum::<usize>());
+    }
+
     /// Nothing is before a new message, and the window has room for it.
     pub(super) fn is_open(&self, window: u16) -> bool {
         self.queue.is_empty() && self.unsent == 0 && self.has_window(window)

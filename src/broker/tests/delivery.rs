@@ -177,6 +177,56 @@ fn packets_longer_than_a_client_takes_are_dropped_for_it() {
     assert_eq!(world.core.stats().dropped.get(DropReason::TooLarge), 1);
 }
 
+#[test]
+fn what_has_become_too_long_is_not_sent_again_and_at_qos_2_is_released() {
+    let mut world = World::open();
+    let again = |world: &mut World, max: u32| {
+        let mut properties = PropertyBuf::new();
+        properties.push(Property::SessionExpiryInterval(100)).unwrap();
+        properties.push(Property::MaximumPacketSize(max.try_into().unwrap())).unwrap();
+        properties.push(Property::ReceiveMaximum(4.try_into().unwrap())).unwrap();
+        let properties = properties.as_properties();
+        let (conn, mut heard) =
+            world.join(Connect { clean_start: false, properties, ..Connect::new(Version::Mqtt5, "to") });
+        assert!(heard.remove(0).starts_with("connack Success"));
+        (conn, heard)
+    };
+    let counts = |world: &World| {
+        let stats = world.core.stats();
+        assert_eq!(stats.routed, stats.delivered + stats.queued as u64 + stats.dropped.total());
+        (stats.queued, stats.queued_bytes, stats.delivered, stats.dropped.get(DropReason::TooLarge))
+    };
+    let (to, _) = again(&mut world, 100);
+    let from = world.v5("from");
+    world.subscribe(to, "t", 2);
+    let long = "x".repeat(40);
+    for (n, (payload, qos)) in (1..).zip([(&*long, 1), (&*long, 2), ("a", 1), (&*long, 2), (&*long, 1), ("b", 2)]) {
+        let qos = QoS::from_u8(qos).unwrap();
+        world.publish_as(from, Publish { qos, id: PacketId::new(n), ..Publish::new("t", payload.as_bytes()) });
+    }
+    assert_eq!((world.heard(to).len(), counts(&world)), (4, (6, 43, 0, 0)));
+    // PUBREC has said that it is there: that one is delivered.
+    world.packet(to, Packet::PubRec(Ack::new(packet_id(4))));
+    world.cut(to);
+    // MQTT-3.1.2-25: two that were in flight, and one that has waited. What is to be released takes its place in the window.
+    let (to, heard) = again(&mut world, 40);
+    assert_eq!(heard, ["pubrel #2", "t a q1 #3 dup", "pubrel #4", "t b q2 #5"]);
+    assert_eq!(counts(&world), (3, 0, 0, 3));
+    world.cut(to);
+    // It stays so, whatever the next connection takes.
+    let (to, heard) = again(&mut world, 100);
+    assert_eq!(heard, ["pubrel #2", "t a q1 #3 dup", "pubrel #4", "t b q2 #5 dup"]);
+    world.publish(from, "t", "c", 1);
+    assert!(world.heard(to).is_empty());
+    world.packet(to, Packet::PubComp(Ack { reason: ReasonCode::PacketIdentifierNotFound, ..Ack::new(packet_id(2)) }));
+    assert_eq!((world.heard(to), counts(&world)), (vec!["t c q1 #6".to_owned()], (4, 0, 0, 3)));
+    world.packet(to, Packet::PubComp(Ack::new(packet_id(4))));
+    [3, 6].into_iter().for_each(|id| world.pub_ack(to, id));
+    world.packet(to, Packet::PubRec(Ack::new(packet_id(5))));
+    world.packet(to, Packet::PubComp(Ack::new(packet_id(5))));
+    assert_eq!(counts(&world), (0, 0, 4, 3));
+}
+
 /// MQTT-3.1.2-24
 #[test]
 fn no_answer_is_longer_than_a_client_takes() {

@@ -1,6 +1,9 @@
 //! Retained messages on their way to subscribers.
 
+use std::rc::Rc;
+
 use super::*;
+use crate::broker::Message;
 use crate::broker::local::is_local;
 
 fn subscription(filter: &str, retain_handling: RetainHandling) -> Subscription<'_> {
@@ -389,4 +392,30 @@ fn a_page_takes_so_many_steps_at_most_and_the_pages_together_have_all() {
     assert!(world.core.retained_page("a/#/b", None, 1, 1).is_err());
     let none = world.core.retained_page("a/#", Some("a/100/x"), 0, 1).unwrap();
     assert_eq!((none.messages.len(), none.next.as_deref()), (0, Some("a/100/x")));
+}
+
+#[test]
+fn pages_go_on_where_the_last_topic_of_a_page_is_gone_and_miss_nothing_that_stays() {
+    let topics = ["$x/a", "$x/b", "/", "/a", "a", "a!", "a!/b", "a/b", "a/b/c", "a/c", "a0", "b/b", "b/c/b", "b/d"];
+    for filter in ["#", "+", "+/b", "+/b/#", "a/#", "a/+", "+/+/c", "$x/+", "none/#", "+/none"] {
+        for (max, steps) in [(1, 0), (1, 1), (1, 100), (2, 9), (3, 17), (100, 0), (100, 20), (100, usize::MAX)] {
+            let mut world = World::open();
+            let from = world.v3("from");
+            topics.iter().for_each(|topic| world.retain(from, topic, "x"));
+            let all = world.core.retained_page(filter, None, 100, usize::MAX).unwrap().messages;
+            let (mut found, mut after, mut pages) = (Vec::new(), None, 0);
+            loop {
+                let page = world.core.retained_page(filter, after.as_deref(), max, steps).unwrap();
+                found.extend(page.messages);
+                pages += 1;
+                assert!(pages <= topics.len() + 1, "{filter} {max} {steps}");
+                after = page.next;
+                let Some(after) = &after else { break };
+                world.core.clear_retained(after);
+            }
+            let names =
+                |page: &[Rc<Message>]| page.iter().map(|message| message.topic().to_owned()).collect::<Vec<_>>();
+            assert_eq!(names(&found), names(&all), "{filter} {max} {steps}");
+        }
+    }
 }
