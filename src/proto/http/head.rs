@@ -51,7 +51,6 @@ pub struct Scan {
 /// Room for the header lines of one [`Head`]: 2.4 KiB, to be used again and again.
 ///
 /// Clients repeat themselves: a head of the same bytes as the one before has the same verdict, and is not looked at again.
-#[derive(Debug)]
 pub struct HeaderSpace {
     fields: [Field; HEADERS_CAP],
     /// The head that `fields` are of, if that is to be known again.
@@ -75,6 +74,13 @@ struct Parts {
 impl Default for HeaderSpace {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Without the bytes that it remembers: there may be credentials among them.
+impl fmt::Debug for HeaderSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeaderSpace").finish_non_exhaustive()
     }
 }
 
