@@ -66,6 +66,9 @@ pub(crate) struct Core<S> {
     pub(crate) instant: Instant,
     #[cfg(feature = "http")]
     pub(crate) date: DateCache,
+    /// Of the last reply without headers of its own.
+    #[cfg(feature = "http")]
+    pub(crate) usual_head: crate::proto::http::encode::UsualHead,
     /// Room for the headers of the request that is being parsed. Out while handlers borrow from it.
     #[cfg(feature = "http")]
     pub(crate) header_space: Option<Box<crate::proto::http::head::HeaderSpace>>,

@@ -64,35 +64,50 @@ pub(crate) fn call<S>(state: &mut S, core: &mut Core<S>, key: Key, event: Event<
 /// Tells of `first`, and then of `second` if `goes_on` still names a handler for it, which is the connection's. As two times
 /// [`call`], but the handler does not go to its slot and back in between, which takes longer than to run a small one. Of
 /// functions that make them, events are made where the handler looks for them, and not copied.
+///
+/// `whom`: the connection's handler, where that has been told of the connection and the connection does not end.
 #[cfg(feature = "http")]
-#[inline]
+#[inline(always)]
 pub(crate) fn call_both<'e, S>(
     state: &mut S,
     core: &mut Core<S>,
     key: Key,
+    whom: Option<HandlerRef>,
     first: impl Fn() -> Event<'e>,
     second: impl Fn() -> Event<'e>,
     goes_on: impl FnOnce(&mut Core<S>) -> Option<HandlerRef>,
 ) {
-    let Some(conn) = core.conns.get(key) else { return };
-    let own = conn.handler;
-    let in_the_midst = conn.flags.has(Flags::OPENED) && !conn.is_ending();
-    let handler = if own == HandlerRef::NONE { core.default_handler } else { own };
-    let taken = if in_the_midst { core.handlers.take(handler) } else { None };
-    let Some(mut f) = taken else {
+    let handler = match whom {
+        Some(HandlerRef::NONE) => Some(core.default_handler),
+        whom => whom,
+    };
+    let Some((handler, mut f)) = handler.and_then(|handler| Some((handler, core.handlers.take(handler)?))) else {
         call(state, core, key, first());
         if goes_on(core).is_some() {
             call(state, core, key, second());
         }
         return;
     };
-    run(state, core, key, &mut f, first().what(), first);
-    let next = goes_on(core);
-    if next == Some(own) {
-        run(state, core, key, &mut f, second().what(), &second);
+    let (now, conn) = (core.instant(), ConnId(key));
+    let mut what = first().what();
+    let mut next = None;
+    let result = guarded(core, Some(key), what, |core| {
+        f(&mut Ctx { state, net: Net { core }, conn, now }, first());
+        next = goes_on(core);
+        if next == whom {
+            what = second().what();
+            if core.watch.is_some() {
+                leave(core);
+                enter(core, Some(key), what);
+            }
+            f(&mut Ctx { state, net: Net { core }, conn, now }, second());
+        }
+    });
+    if let Err(payload) = result {
+        panicked(state, core, key, what.name(), payload);
     }
     shelve(state, core, handler, f);
-    if next.is_some_and(|next| next != own) {
+    if next.is_some() && next != whom {
         call(state, core, key, second());
     }
 }
@@ -178,8 +193,8 @@ fn guarded<S, R>(
         enter(core, conn, what);
     }
     let result = catch_unwind(AssertUnwindSafe(|| run(core)));
-    if let Some(watch) = &mut core.watch {
-        watch.leave(&mut core.clock);
+    if core.watch.is_some() {
+        leave(core);
     }
     result
 }
@@ -190,6 +205,14 @@ fn enter<S>(core: &mut Core<S>, conn: Option<Key>, what: What) {
     let Some(watch) = &mut core.watch else { return };
     let listener = conn.and_then(|key| core.conns.get(key)?.listener).map(|id| id.0).or(conn);
     watch.enter(Call { conn, listener, what }, &mut core.clock, |conn| core.conns.get(conn).map(Conn::kind));
+}
+
+/// Tells the watch that it runs no more.
+#[inline(never)]
+fn leave<S>(core: &mut Core<S>) {
+    if let Some(watch) = &mut core.watch {
+        watch.leave(&mut core.clock);
+    }
 }
 
 /// Runs a closure that another thread sent.

@@ -10,6 +10,8 @@ mod reply;
 #[cfg(feature = "static")]
 pub use parts::Part;
 
+use std::ops::ControlFlow;
+
 use crate::event::{CloseReason, Event};
 use crate::id::{ConnId, Key};
 use crate::options::Limits;
@@ -195,6 +197,11 @@ impl HttpConn {
         !self.bits.has(Bits::BODY_PENDING) && !self.bits.has(Bits::UNREAD)
     }
 
+    /// The client waits for 100 before it sends the body, as far as we know.
+    pub(crate) fn waits_for_100(&self) -> bool {
+        self.bits.has(Bits::EXPECTS)
+    }
+
     #[inline]
     fn begin(&mut self, head: &Head<'_>) {
         // Zero stands for "whichever".
@@ -216,6 +223,13 @@ impl HttpConn {
         self.bits.clear(Bits::BUSY);
         self.bits.clear(Bits::ENDLESS);
         self.bits.has(Bits::KEEP_ALIVE)
+    }
+
+    /// As [`finish`](Self::finish), in the usual case that the reply is complete and the connection goes on. False, and nothing
+    /// is done, in all others.
+    #[inline(always)]
+    fn concludes(&mut self) -> bool {
+        self.reply == Reply::Done && self.bits.has(Bits::KEEP_ALIVE) && self.finish()
     }
 
     fn is_replied(&self) -> bool {
@@ -242,7 +256,49 @@ fn head_limits(limits: &Limits) -> HeadLimits {
     HeadLimits { head_max: limits.head_max, headers_max: limits.headers_max, target_max: limits.target_max }
 }
 
+/// What comes after a head.
+enum Asks {
+    /// Nothing, so that it is a whole request. With whom to tell of it: the connection's handler, where that has been told of
+    /// the connection.
+    Nothing(Option<HandlerRef>),
+    /// A body, of this length if that is known.
+    Body(Option<u64>),
+    /// What nobody does here: the status that says so, and why.
+    TooMuch(u16, &'static str),
+}
+
 impl Conn {
+    /// A head has come, and `rest` bytes behind it.
+    #[inline(always)]
+    fn begin(&mut self, head: &Head<'_>, rest: usize) -> Asks {
+        // Each request has its own time for what it waits for.
+        self.due = Due::Nothing;
+        let whom = self.flags.has(Flags::OPENED).then_some(self.handler);
+        let most = self.limits.requests_max;
+        let Some(http) = self.http() else { return Asks::Nothing(None) };
+        http.begin(head);
+        if most.is_some_and(|max| http.seq >= max) {
+            http.bits.clear(Bits::KEEP_ALIVE);
+        }
+        let len = match head.body_len() {
+            BodyLen::None => Some(0),
+            BodyLen::Length(len) => Some(len),
+            BodyLen::Chunked | BodyLen::UntilClose => None,
+        };
+        http.bits.put(Bits::BODY_PENDING, len.is_none_or(|len| len > rest as u64));
+        if head.expect() == Expect::Unknown {
+            // RFC 9110 §10.1.1
+            return Asks::TooMuch(417, "an expectation that is not known");
+        }
+        if head.is_connect() {
+            // RFC 9110 §9.3.6: what would follow a 2xx is a tunnel's, and there is none here.
+            return Asks::TooMuch(501, "there are no tunnels here");
+        }
+        http.bits.set(Bits::CHOOSING);
+        http.body = None;
+        if len == Some(0) { Asks::Nothing(whom) } else { Asks::Body(len) }
+    }
+
     fn http(&mut self) -> Option<&mut HttpConn> {
         match &mut self.proto {
             Proto::Http(http) => Some(http),
@@ -271,35 +327,28 @@ impl<S> Core<S> {
     fn serve_requests(&mut self, state: &mut S, key: Key, bytes: &[u8], space: &mut HeaderSpace) -> usize {
         let mut used = 0;
         let mut served = 0;
-        let Some(conn) = self.conns.get(key) else { return bytes.len() };
+        let Some(conn) = self.conns.get_mut(key) else { return bytes.len() };
+        conn.flags.clear(Flags::BACKLOG);
         // All requests of one read have these.
         let (limits, remote, most) = (head_limits(&conn.limits), conn.remote.addr(), conn.limits.turn_messages);
+        let mut is_told = false;
         loop {
             let Some(conn) = self.conns.get_mut(key) else { return bytes.len() };
-            conn.flags.clear(Flags::BACKLOG);
-            if !conn.takes_output() {
-                // The connection is on its way out: what else the peer sent is nothing to us.
-                if let Some(http) = conn.http().filter(|_| used < bytes.len()) {
-                    http.bits.set(Bits::UNREAD);
-                }
-                return bytes.len();
-            }
-            if used == bytes.len() && !conn.http().is_some_and(|http| http.has_body_end()) {
-                return used;
-            }
-            let over = served >= most;
-            let may = conn.takes_input() && !over;
-            let Some(http) = conn.http() else { return bytes.len() };
-            if !may || http.phase == Phase::Answer {
-                conn.flags.set(Flags::BACKLOG);
-                if over {
-                    self.make_ready(key);
-                }
-                return used;
-            }
-            if http.phase == Phase::Body {
-                used += self.take_body(state, key, &bytes[used..]);
+            let is_free = !conn.is_ending() && conn.takes_input();
+            let Proto::Http(http) = &mut conn.proto else { return bytes.len() };
+            if std::mem::take(&mut is_told) && !(is_free && http.concludes()) {
+                self.conclude(key);
                 continue;
+            }
+            if !is_free || http.phase != Phase::Head || served >= most {
+                match self.serve_apart(state, key, &bytes[used..], served >= most) {
+                    ControlFlow::Continue(more) => used += more,
+                    ControlFlow::Break(more) => return used + more,
+                }
+                continue;
+            }
+            if used == bytes.len() {
+                return used;
             }
             match head::parse(&bytes[used..], &mut http.scan, &limits, space) {
                 Ok(None) => return used,
@@ -307,7 +356,11 @@ impl<S> Core<S> {
                     used += len;
                     served += 1;
                     let mut request = Request::new(head, &[], remote);
-                    used += self.take_request(state, key, &mut request, &bytes[used..]);
+                    match conn.begin(&head, bytes.len() - used) {
+                        Asks::Nothing(whom) => is_told = self.take_simple(state, key, whom, &mut request),
+                        Asks::Body(len) => used += self.take_request(state, key, &mut request, len, &bytes[used..]),
+                        Asks::TooMuch(status, why) => self.refuse(key, status, &why),
+                    }
                 }
                 Err(e) => {
                     self.refuse(key, e.status(), &e);
@@ -317,57 +370,76 @@ impl<S> Core<S> {
         }
     }
 
-    /// A head has come: tells of it, and of the whole request if the rest is there as well. Returns how much of the rest
-    /// was used.
-    #[inline(always)]
-    fn take_request<'a>(&mut self, state: &mut S, key: Key, request: &mut Request<'a>, rest: &'a [u8]) -> usize {
-        let Some(conn) = self.conns.get_mut(key) else { return 0 };
-        let body_max = conn.limits.body_max;
-        // Each request has its own time for what it waits for.
-        conn.due = Due::Nothing;
-        let last = conn.limits.requests_max.is_some_and(|max| conn.http().is_some_and(|http| http.seq + 1 >= max));
-        let Some(http) = conn.http() else { return 0 };
-        http.begin(request);
-        if last {
-            http.bits.clear(Bits::KEEP_ALIVE);
-        }
-        let len = match request.body_len() {
-            BodyLen::None => Some(0),
-            BodyLen::Length(len) => Some(len),
-            BodyLen::Chunked | BodyLen::UntilClose => None,
-        };
-        http.bits.put(Bits::BODY_PENDING, len.is_none_or(|len| len > rest.len() as u64));
-        if request.expect() == Expect::Unknown {
-            // RFC 9110 §10.1.1
-            self.refuse(key, 417, &"an expectation that is not known");
-            return 0;
-        }
-        if request.is_connect() {
-            // RFC 9110 §9.3.6: what would follow a 2xx is a tunnel's, and there is none here.
-            self.refuse(key, 501, &"there are no tunnels here");
-            return 0;
-        }
-        http.bits.set(Bits::CHOOSING);
-        http.body = None;
-        self.stats.http_requests += 1;
-        if len == Some(0) {
-            let mut whole = false;
-            let (first, second) = (|| Event::HttpHead(request), || Event::HttpRequest(request));
-            dispatch::call_both(state, self, key, first, second, |core| {
-                let asked = core.asks_at_once(key);
-                whole = asked.is_some();
-                asked
-            });
-            if whole {
-                self.conclude(key);
-                return 0;
+    /// Where no request may begin: the connection ends, or something waits, or a body goes on. Returns how much of the bytes
+    /// was used, and whether that is all for now.
+    fn serve_apart(&mut self, state: &mut S, key: Key, bytes: &[u8], over: bool) -> ControlFlow<usize, usize> {
+        let Some(conn) = self.conns.get_mut(key) else { return ControlFlow::Break(bytes.len()) };
+        if conn.is_ending() {
+            // The connection is on its way out: what else the peer sent is nothing to us.
+            if let Some(http) = conn.http().filter(|_| !bytes.is_empty()) {
+                http.bits.set(Bits::UNREAD);
             }
-        } else {
-            dispatch::call(state, self, key, Event::HttpHead(request));
+            return ControlFlow::Break(bytes.len());
         }
+        if bytes.is_empty() && !conn.http().is_some_and(|http| http.has_body_end()) {
+            return ControlFlow::Break(0);
+        }
+        let may = conn.takes_input() && !over;
+        let Some(http) = conn.http() else { return ControlFlow::Break(bytes.len()) };
+        if !may || http.phase == Phase::Answer {
+            conn.flags.set(Flags::BACKLOG);
+            if over {
+                self.make_ready(key);
+            }
+            return ControlFlow::Break(0);
+        }
+        ControlFlow::Continue(self.take_body(state, key, bytes))
+    }
 
+    /// A request of nothing but its head has come: tells of the head and of the request. True where both were told, and the
+    /// consequences are to be drawn.
+    #[inline(always)]
+    fn take_simple(&mut self, state: &mut S, key: Key, whom: Option<HandlerRef>, request: &mut Request<'_>) -> bool {
+        self.stats.http_requests += 1;
+        let mut is_told = false;
+        let (first, second) = (|| Event::HttpHead(request), || Event::HttpRequest(request));
+        dispatch::call_both(state, self, key, whom, first, second, |core| {
+            let asked = core.asks_at_once(key);
+            is_told = asked.is_some();
+            asked
+        });
+        if !is_told {
+            self.go_on(state, key, request, Some(0), &[]);
+        }
+        is_told
+    }
+
+    /// The head of a request with a body has come: tells of it, and of the whole request if the rest is there as well. Returns
+    /// how much of the rest was used.
+    fn take_request<'a>(
+        &mut self,
+        state: &mut S,
+        key: Key,
+        request: &mut Request<'a>,
+        len: Option<u64>,
+        rest: &'a [u8],
+    ) -> usize {
+        self.stats.http_requests += 1;
+        dispatch::call(state, self, key, Event::HttpHead(request));
+        self.go_on(state, key, request, len, rest)
+    }
+
+    /// A head has been told: does as the handler has chosen. Returns how much of the rest was used.
+    fn go_on<'a>(
+        &mut self,
+        state: &mut S,
+        key: Key,
+        request: &mut Request<'a>,
+        len: Option<u64>,
+        rest: &'a [u8],
+    ) -> usize {
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else { return 0 };
-        let is_paused = conn.flags.has(Flags::PAUSED);
+        let (is_paused, body_max) = (conn.flags.has(Flags::PAUSED), conn.limits.body_max);
         let Some(http) = conn.http() else { return 0 };
         http.bits.clear(Bits::CHOOSING);
         // `Net::body` leaves the choice in a box only where it is not the default.
@@ -513,7 +585,6 @@ impl<S> Core<S> {
     }
 
     /// A whole request has been told: goes on, waits for the rest of its reply, or makes up for the lack of one.
-    #[inline(always)]
     fn conclude(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else { return };
         let Some(http) = conn.http() else { return };

@@ -223,6 +223,8 @@ impl Builder {
             #[cfg(feature = "http")]
             date: DateCache::new(),
             #[cfg(feature = "http")]
+            usual_head: crate::proto::http::encode::UsualHead::new(),
+            #[cfg(feature = "http")]
             header_space: None,
             #[cfg(feature = "sntp")]
             time_source: Default::default(),

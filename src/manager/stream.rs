@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io;
 
+use crate::buf::WriteBuf;
 use crate::event::{CloseReason, Data, Event};
 use crate::id::Key;
 use crate::reactor::{Token, Watch};
@@ -36,15 +37,15 @@ impl<S> Core<S> {
         if conn.flags.has(Flags::LINGERING) {
             return self.discard_input(key);
         }
-        if conn.output.is_some() && conn.flags.has(Flags::WRITABLE) {
-            self.mark_dirty(key);
+        let mut budget = conn.limits.turn_bytes;
+        if conn.output.is_some() && conn.flags.has(Flags::WRITABLE) && conn.flags.raise(Flags::DIRTY) {
+            self.dirty.push(key);
         }
         // What was left for want of a turn or a reply comes before anything new.
-        if self.conns.get(key).is_some_and(|conn| conn.flags.has(Flags::BACKLOG) && conn.takes_input()) {
+        if conn.flags.has(Flags::BACKLOG) && conn.takes_input() {
             self.parse_kept(state, key);
         }
-        let mut budget = self.conns.get(key).map_or(0, |conn| conn.limits.turn_bytes);
-        while self.conns.get(key).is_some_and(Conn::reads) {
+        while let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.reads()) {
             if budget == 0 {
                 // The others' turn. The bit stays: the edge will not come again.
                 self.make_ready(key);
@@ -52,10 +53,18 @@ impl<S> Core<S> {
             }
             let mut scratch = std::mem::take(&mut self.scratch);
             let room = budget.min(scratch.len());
-            let read = self.read(key, &mut scratch[..room]);
+            let read = conn.read(&mut scratch[..room]);
             if let Read::Bytes(n) = read {
+                self.stats.bytes_in += n as u64;
                 budget = budget.saturating_sub(n);
-                self.take_in(state, key, &scratch[..n]);
+                let kept = conn.input.as_mut().filter(|input| !input.is_empty());
+                match kept {
+                    None => self.parse_new(state, key, &scratch[..n]),
+                    Some(input) => {
+                        input.push(&scratch[..n]);
+                        self.parse_kept(state, key);
+                    }
+                }
             }
             self.scratch = scratch;
             match read {
@@ -64,14 +73,21 @@ impl<S> Core<S> {
                 Read::Failed(kind) => self.close(key, CloseReason::Reset(kind)),
             }
         }
-        self.settle(key);
-        self.check_hang_up(key);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let is_hung_up = conn.flags.has(Flags::HUNG_UP);
+        if !conn.settles_with_flush() {
+            self.settle(key);
+        }
+        if is_hung_up {
+            self.check_hang_up(key);
+        }
     }
 
     /// A peer that is gone is noticed also while nothing is read from it.
+    #[cold]
     fn check_hang_up(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if !conn.flags.has(Flags::HUNG_UP) || conn.reads() {
+        if conn.reads() {
             return;
         }
         // What a peer sent before it closed in order is still there to read.
@@ -96,55 +112,23 @@ impl<S> Core<S> {
         self.close(key, reason);
     }
 
-    /// Reads once into `room` and keeps the readiness bits.
-    fn read(&mut self, key: Key, room: &mut [u8]) -> Read {
-        let Some(conn) = self.conns.get_mut(key) else { return Read::Empty };
-        let Io::Stream(stream) = &mut conn.io else { return Read::Empty };
-        loop {
-            match stream.read(room) {
-                Ok(0) => {
-                    conn.flags.clear(Flags::READABLE);
-                    return Read::End;
-                }
-                Ok(n) => {
-                    conn.bytes_in += n as u64;
-                    conn.moved = conn.moved.saturating_add(n as u32);
-                    self.stats.bytes_in += n as u64;
-                    // A short read has emptied the socket, which saves the read that would say so; unless the peer has
-                    // closed its side: no edge will tell of that again.
-                    if n < room.len() && stream.short_read_drains() && !conn.flags.has(Flags::READ_CLOSED) {
-                        conn.flags.clear(Flags::READABLE);
-                    }
-                    return Read::Bytes(n);
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    conn.flags.clear(Flags::READABLE);
-                    return Read::Empty;
-                }
-                Err(e) => return Read::Failed(e.kind()),
-            }
+    /// Hands new bytes to the protocol, and keeps what it leaves.
+    fn parse_new(&mut self, state: &mut S, key: Key, bytes: &[u8]) {
+        let used = self.parse(state, key, bytes);
+        if used < bytes.len() {
+            self.keep(key, &bytes[used..]);
         }
     }
 
-    /// Hands new bytes to the protocol, behind those that were kept, and keeps what it leaves.
-    fn take_in(&mut self, state: &mut S, key: Key, bytes: &[u8]) {
+    /// Keeps input that the protocol has left.
+    fn keep(&mut self, key: Key, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if let Some(input) = conn.input.as_mut().filter(|input| !input.is_empty()) {
-            input.push(bytes);
-            self.parse_kept(state, key);
+        if conn.flags.has(Flags::CLOSING) {
             return;
         }
-        let used = self.parse(state, key, bytes);
-        if used < bytes.len() {
-            let Some(conn) = self.conns.get_mut(key) else { return };
-            if conn.flags.has(Flags::CLOSING) {
-                return;
-            }
-            let pool = &mut self.pool;
-            conn.input.get_or_insert_with(|| pool.take_read()).push(&bytes[used..]);
-            self.check_kept(key);
-        }
+        let pool = &mut self.pool;
+        conn.input.get_or_insert_with(|| pool.take_read()).push(bytes);
+        self.check_kept(key);
     }
 
     /// Offers the kept input to the protocol again. There may be none: then it has something to tell that needs none.
@@ -287,55 +271,38 @@ impl<S> Core<S> {
 
     fn flush(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let Some(mut output) = conn.output.take() else { return self.flushed(key) };
-        let mut failed = None;
-        let mut written = 0;
-        for _ in 0..WRITES_PER_TURN {
-            if output.is_empty() || written >= WRITTEN_PER_TURN || !conn.flags.has(Flags::WRITABLE) {
-                break;
+        if let Some(mut output) = conn.output.take() {
+            let (written, failed) = conn.write(&mut output);
+            self.stats.bytes_out += written as u64;
+            if failed.is_some() || output.is_empty() {
+                self.pool.give_write(output);
+            } else {
+                conn.output = Some(output);
             }
-            let Io::Stream(stream) = &mut conn.io else { break };
-            match output.write_to(stream) {
-                Ok(n) => {
-                    written += n;
-                    conn.bytes_out += n as u64;
-                    conn.moved = conn.moved.saturating_add(n as u32);
-                    self.stats.bytes_out += n as u64;
-                    // Another call would squeeze a little more into a full socket, and wake the peer for it: wait until there
-                    // is room worth filling. Watching anew tells also of room that there is already.
-                    if output.take_cut_short() {
-                        conn.flags.clear(Flags::WRITABLE | Flags::WATCH_BOTH);
-                    }
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => conn.flags.clear(Flags::WRITABLE),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // What was announced can never be sent.
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                    failed = Some(CloseReason::Failed("a file became shorter while it was sent".into()));
-                    break;
-                }
-                Err(e) => {
-                    failed = Some(CloseReason::Reset(e.kind()));
-                    break;
-                }
+            if let Some(reason) = failed {
+                return self.write_failed(key, reason);
             }
         }
-        if failed.is_some() || output.is_empty() {
-            self.pool.give_write(output);
-        } else {
-            conn.output = Some(output);
+        if conn.output.is_some() || conn.flags.has(Flags::DRAINING | Flags::HIGH) {
+            return self.flushed(key);
         }
-        match failed {
-            #[cfg(feature = "http")]
-            Some(_) if self.client_goes_on(key) => {}
-            #[cfg(feature = "mqtt")]
-            Some(_) if self.mqtt_write_failed(key) => {}
-            Some(reason) => self.close(key, reason),
-            None => self.flushed(key),
-        }
+        self.settle(key);
     }
 
-    /// Draws the consequences of a flush.
+    #[cold]
+    fn write_failed(&mut self, key: Key, reason: CloseReason) {
+        #[cfg(feature = "http")]
+        if self.client_goes_on(key) {
+            return;
+        }
+        #[cfg(feature = "mqtt")]
+        if self.mqtt_write_failed(key) {
+            return;
+        }
+        self.close(key, reason);
+    }
+
+    /// Draws the consequences of a flush that left something, or ends a wait.
     fn flushed(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let queued = conn.queued();
@@ -404,24 +371,21 @@ impl<S> Core<S> {
 
     /// Reads and throws away, until the peer is done too.
     fn discard_input(&mut self, key: Key) {
-        let Some(conn) = self.conns.get(key) else { return };
+        let Some(conn) = self.conns.get_mut(key) else { return };
         let mut budget = conn.limits.turn_bytes;
-        let mut scratch = std::mem::take(&mut self.scratch);
-        while self.conns.get(key).is_some_and(|conn| conn.flags.has(Flags::READABLE)) {
+        while conn.flags.has(Flags::READABLE) {
             if budget == 0 {
-                self.make_ready(key);
-                break;
+                return self.make_ready(key);
             }
-            match self.read(key, &mut scratch) {
-                Read::Bytes(n) => budget = budget.saturating_sub(n),
-                Read::Empty => break,
-                Read::End | Read::Failed(_) => {
-                    self.close(key, CloseReason::Local);
-                    break;
+            match conn.read(&mut self.scratch) {
+                Read::Bytes(n) => {
+                    self.stats.bytes_in += n as u64;
+                    budget = budget.saturating_sub(n);
                 }
+                Read::Empty => return,
+                Read::End | Read::Failed(_) => return self.close(key, CloseReason::Local),
             }
         }
-        self.scratch = scratch;
     }
 
     /// Gives an empty input buffer back, and sets the deadline that fits what the connection now waits for.
@@ -433,7 +397,11 @@ impl<S> Core<S> {
         match conn.proto {
             Proto::Raw => {}
             #[cfg(feature = "http")]
-            Proto::Http(_) => self.settle_http(key),
+            Proto::Http(_) => {
+                if !conn.rests_again(self.now) {
+                    self.settle_http(key);
+                }
+            }
             #[cfg(feature = "http")]
             Proto::Client(_) => {
                 if let Some(Outbound { client, .. }) = &self.outbound {
@@ -449,6 +417,76 @@ impl<S> Core<S> {
 }
 
 impl Conn {
+    /// Reads once into `room` and keeps the readiness bits.
+    fn read(&mut self, room: &mut [u8]) -> Read {
+        let Io::Stream(stream) = &mut self.io else { return Read::Empty };
+        loop {
+            match stream.read(room) {
+                Ok(0) => {
+                    self.flags.clear(Flags::READABLE);
+                    return Read::End;
+                }
+                Ok(n) => {
+                    self.bytes_in += n as u64;
+                    self.moved = self.moved.saturating_add(n as u32);
+                    // A short read has emptied the socket, which saves the read that would say so; unless the peer has
+                    // closed its side: no edge will tell of that again.
+                    if n < room.len() && stream.short_read_drains() && !self.flags.has(Flags::READ_CLOSED) {
+                        self.flags.clear(Flags::READABLE);
+                    }
+                    return Read::Bytes(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.flags.clear(Flags::READABLE);
+                    return Read::Empty;
+                }
+                Err(e) => return Read::Failed(e.kind()),
+            }
+        }
+    }
+
+    /// Writes one turn's share of the output and keeps the readiness bits. Returns how much was written, and why no more
+    /// ever will be.
+    fn write(&mut self, output: &mut WriteBuf) -> (usize, Option<CloseReason>) {
+        let mut written = 0;
+        for _ in 0..WRITES_PER_TURN {
+            if output.is_empty() || written >= WRITTEN_PER_TURN || !self.flags.has(Flags::WRITABLE) {
+                break;
+            }
+            let Io::Stream(stream) = &mut self.io else { break };
+            match output.write_to(stream) {
+                Ok(n) => {
+                    written += n;
+                    self.bytes_out += n as u64;
+                    self.moved = self.moved.saturating_add(n as u32);
+                    // Another call would squeeze a little more into a full socket, and wake the peer for it: wait until there
+                    // is room worth filling. Watching anew tells also of room that there is already.
+                    if output.take_cut_short() {
+                        self.flags.clear(Flags::WRITABLE | Flags::WATCH_BOTH);
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.flags.clear(Flags::WRITABLE),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // What was announced can never be sent.
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                    return (written, Some(CloseReason::Failed("a file became shorter while it was sent".into())));
+                }
+                Err(e) => return (written, Some(CloseReason::Reset(e.kind()))),
+            }
+        }
+        (written, None)
+    }
+
+    /// Its output is flushed at the end of this turn, and the connection settled with it: until then it needs nothing.
+    fn settles_with_flush(&self) -> bool {
+        #[cfg(feature = "http")]
+        if let Proto::Http(http) = &self.proto {
+            return self.flags.has(Flags::DIRTY) && !self.flags.has(Flags::EOF) && !http.waits_for_100();
+        }
+        false
+    }
+
     /// The socket has input, and somebody wants it now.
     fn reads(&self) -> bool {
         let wanted = match &self.proto {

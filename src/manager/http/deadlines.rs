@@ -2,7 +2,7 @@
 
 use crate::event::{CloseReason, Deadline};
 use crate::id::{ConnId, Key};
-use crate::manager::conn::{Due, Flags};
+use crate::manager::conn::{Conn, Due, Flags, Proto};
 use crate::manager::core::Core;
 use crate::proto::http::head::{self, HeaderSpace, Scan};
 use crate::proto::http::{ParseError, encode};
@@ -13,6 +13,26 @@ use super::{Bits, Phase, ReplyId, head_limits};
 /// The system's buffers let go of output in steps of up to some megabytes, so that a slow reader seems to take nothing for
 /// long: it has this many times `Limits::rate_grace`.
 pub(super) const OUTPUT_WINDOWS: u32 = 6;
+
+impl Conn {
+    /// Nothing is under way: it waits for its next request. The usual case of `settle_http`, which draws all other
+    /// consequences where this is false.
+    #[inline]
+    pub(crate) fn rests_again(&mut self, now: Moment) -> bool {
+        let Proto::Http(http) = &self.proto else { return false };
+        let rests = http.phase == Phase::Head && http.seq != 0 && self.input.is_none() && self.output.is_none();
+        if !rests || self.is_ending() || self.flags.has(Flags::EOF | Flags::PAUSED) {
+            return false;
+        }
+        let at = now.after(self.limits.idle_timeout);
+        // Sooner than the heap will wake us.
+        if at < self.armed {
+            return false;
+        }
+        (self.due, self.deadline) = (Due::Idle, at);
+        true
+    }
+}
 
 impl<S> Core<S> {
     /// Ends the connection once its output has left. A peer that goes on reading gets all of it, however long it takes.

@@ -56,7 +56,7 @@ impl<S> Net<'_, S> {
     pub fn reply_parts(&mut self, to: impl Into<ReplyId>, response: Response<'_>, parts: &[Part]) -> Sent {
         let to = to.into();
         let (key, len) = (to.conn.0, parts.iter().map(Part::len).sum());
-        self.core.begin_reply(key, to.seq, |output, ask| {
+        self.core.begin_reply(key, to.seq, |output, ask, _| {
             let encoded = encode::encode_head(output.tail(), &response, ask, Framing::Length(len)).ok()?;
             for part in parts.iter().filter(|_| encoded.framing.is_some()) {
                 match part {

@@ -8,7 +8,7 @@ use crate::id::{ConnId, Key};
 use crate::manager::conn::{Conn, Due, Flags, Proto};
 use crate::manager::core::{Core, Stop};
 use crate::manager::net::Net;
-use crate::proto::http::encode::{self, Framing, ReplyTo};
+use crate::proto::http::encode::{self, Framing, ReplyTo, UsualHead};
 use crate::proto::http::{Response, Version};
 
 use super::{Bits, HttpConn, Phase, Reply, ReplyId};
@@ -90,8 +90,8 @@ impl<S> Core<S> {
         if matches!(response.status(), 100..=199) {
             return self.interim_reply(key, seq, response);
         }
-        self.begin_reply(key, seq, |output, to| {
-            let (encoded, body) = encode::encode_reply(output.tail(), response, to).ok()?;
+        self.begin_reply(key, seq, |output, to, last| {
+            let (encoded, body) = encode::encode_again(output.tail(), response, to, last).ok()?;
             if let Some(body) = body {
                 output.push_shared(body);
             }
@@ -138,7 +138,7 @@ impl<S> Core<S> {
         &mut self,
         key: Key,
         seq: u32,
-        encode: impl FnOnce(&mut WriteBuf, &ReplyTo<'_>) -> Option<(bool, Reply)>,
+        encode: impl FnOnce(&mut WriteBuf, &ReplyTo<'_>, &mut UsualHead) -> Option<(bool, Reply)>,
     ) -> Sent {
         let Some(conn) = self.conns.get_mut(key).filter(|conn| conn.takes_output()) else { return Sent::Gone };
         let Conn { proto: Proto::Http(http), output, limits, .. } = conn else { return Sent::Invalid };
@@ -159,7 +159,7 @@ impl<S> Core<S> {
             keep_alive: goes_on && http.bits.has(Bits::KEEP_ALIVE) && !http.bits.has(Bits::BODY_PENDING),
             date: self.date.get(self.now, &self.clock),
         };
-        let begun = encode(output, &to);
+        let begun = encode(output, &to, &mut self.usual_head);
         if let Some((keep_alive, reply)) = begun {
             // A client that did not ask for the close may have sent more already, which would make it a reset and cost
             // the client what it has not read yet (RFC 9112 §9.6).
@@ -212,7 +212,7 @@ impl<S> Core<S> {
     fn start(&mut self, to: ReplyId, response: &Response<'_>) -> Sent {
         // What has no body cannot be streamed, whatever the method.
         let has_body = !matches!(response.status(), 100..=199 | 204 | 205 | 304);
-        self.begin_reply(to.conn.0, to.seq, |output, ask| {
+        self.begin_reply(to.conn.0, to.seq, |output, ask, _| {
             let encoded =
                 has_body.then(|| encode::encode_head(output.tail(), response, ask, Framing::Chunked).ok())??;
             let reply = match encoded.framing {

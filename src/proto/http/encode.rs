@@ -94,8 +94,21 @@ pub fn encode_reply(
     r: &Response<'_>,
     to: &ReplyTo<'_>,
 ) -> Result<(Encoded, Option<Bytes>), EncodeError> {
+    encode_again(out, r, to, &mut UsualHead::new())
+}
+
+/// As [`encode_reply`], where `last` is the head of the usual reply before: it is mostly the same.
+#[inline(always)]
+pub(crate) fn encode_again(
+    out: &mut Vec<u8>,
+    r: &Response<'_>,
+    to: &ReplyTo<'_>,
+    last: &mut UsualHead,
+) -> Result<(Encoded, Option<Bytes>), EncodeError> {
     if let Some(body) = usual(r, to) {
-        put_usual(out, r.type_of_body(), body, to.date);
+        out.reserve(UsualHead::MAX + body.len());
+        out.extend_from_slice(last.of(r.type_of_body(), body.len(), to.date));
+        out.extend_from_slice(body);
         return Ok((Encoded { keep_alive: true, framing: Some(Framing::Length(body.len() as u64)) }, None));
     }
     encode_any(out, r, to)
@@ -131,24 +144,56 @@ fn usual<'r>(r: &'r Response<'_>, to: &ReplyTo<'_>) -> Option<&'r [u8]> {
     }
 }
 
-/// Appends the usual reply: what the long way would, from fewer and larger pieces.
-#[inline]
-fn put_usual(out: &mut Vec<u8>, content_type: ContentType<'_>, body: &[u8], date: &[u8; 29]) {
-    out.reserve(256 + body.len());
-    out.extend_from_slice(b"HTTP/1.1 200 OK\r\nDate: ");
-    out.extend_from_slice(date);
-    out.extend_from_slice(b"\r\nContent-Length: ");
-    out.extend_from_slice(itoa::Buffer::new().format(body.len()).as_bytes());
-    match content_type {
-        ContentType::Default | ContentType::Text => {
-            out.extend_from_slice(b"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n");
-        }
-        ContentType::Html => out.extend_from_slice(b"\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"),
-        ContentType::Json | ContentType::Given(_) => {
-            out.extend_from_slice(b"\r\nContent-Type: application/json\r\n\r\n");
-        }
+/// The head of the usual reply. Many in a row differ in nothing.
+#[derive(Debug)]
+pub(crate) struct UsualHead {
+    text: [u8; Self::MAX],
+    len: usize,
+    /// What it is made of, besides the date in it.
+    of: (usize, usize),
+}
+
+impl UsualHead {
+    /// The longest: 23 bytes, the date, 18, 20 digits, 45.
+    const MAX: usize = 135;
+    const BEFORE_DATE: &'static [u8] = b"HTTP/1.1 200 OK\r\nDate: ";
+    const TYPES: [&'static [u8]; 3] = [
+        b"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n",
+        b"\r\nContent-Type: text/html; charset=utf-8\r\n\r\n",
+        b"\r\nContent-Type: application/json\r\n\r\n",
+    ];
+
+    pub(crate) const fn new() -> Self {
+        Self { text: [0; Self::MAX], len: 0, of: (0, 0) }
     }
-    out.extend_from_slice(body);
+
+    /// What the long way would write for a body of this type and length, which is not empty.
+    #[inline]
+    fn of(&mut self, content_type: ContentType<'_>, body_len: usize, date: &[u8; 29]) -> &[u8] {
+        let of = match content_type {
+            ContentType::Default | ContentType::Text => (0, body_len),
+            ContentType::Html => (1, body_len),
+            ContentType::Json | ContentType::Given(_) => (2, body_len),
+        };
+        if self.of != of || self.text[Self::BEFORE_DATE.len()..][..date.len()] != *date {
+            self.renew(of, date);
+        }
+        &self.text[..self.len]
+    }
+
+    #[inline(never)]
+    fn renew(&mut self, of: (usize, usize), date: &[u8; 29]) {
+        let (content_type, body_len) = of;
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(body_len).as_bytes();
+        let parts = [Self::BEFORE_DATE, date, b"\r\nContent-Length: ", digits, Self::TYPES[content_type]];
+        self.len = 0;
+        for part in parts {
+            self.text[self.len..][..part.len()].copy_from_slice(part);
+            self.len += part.len();
+        }
+        self.of = of;
+    }
 }
 
 /// Appends the head of a reply whose body comes in the given framing.
@@ -442,6 +487,25 @@ mod tests {
                 assert_eq!(short.escape_ascii().to_string(), long.escape_ascii().to_string());
             }
         }
+    }
+
+    #[test]
+    fn the_head_before_is_used_again_only_where_it_is_the_same() {
+        let mut last = UsualHead::new();
+        let dates = [*b"Sun, 06 Nov 1994 08:49:37 GMT", *b"Sun, 06 Nov 1994 08:49:38 GMT"];
+        let bodies = ["a", "b", "ab", "0123456789"];
+        let responses = bodies.iter().flat_map(|body| [Response::text(200, body), Response::json(200, body)]);
+        let longest = Response::html(200, bodies[3]).header("X", "y");
+        for response in responses.chain([longest]).cycle().take(100) {
+            for date in dates.iter().cycle().take(3) {
+                let to = ReplyTo { date, ..GET };
+                let (mut again, mut anew) = (Vec::new(), Vec::new());
+                let as_before = encode_again(&mut again, &response, &to, &mut last).unwrap();
+                assert_eq!(as_before, encode_reply(&mut anew, &response, &to).unwrap());
+                assert_eq!(again.escape_ascii().to_string(), anew.escape_ascii().to_string());
+            }
+        }
+        assert!(last.of(ContentType::Text, usize::MAX, &dates[0]).len() <= UsualHead::MAX);
     }
 
     #[test]
