@@ -227,6 +227,34 @@ fn a_wakeup_wakes_a_loop_that_has_no_other_reason() {
 }
 
 #[test]
+fn a_loop_that_rests_is_woken_once_and_one_that_has_mail_not_at_all() {
+    let mut manager = Manager::new(0).unwrap();
+    let waker = manager.waker();
+    let own = waker.clone();
+    let id = manager.net().listen("tcp://127.0.0.1:0", move |cx: &mut Ctx<'_, u64>, ev: Event<'_>| {
+        if let Event::Wakeup(bytes) = ev {
+            *cx.state += 1;
+            if bytes == b"again" {
+                own.wakeup(cx.conn, b"").unwrap();
+            }
+        }
+    });
+    let id = id.unwrap();
+    manager.poll(Some(ZERO)).unwrap();
+    for round in 1..=3 {
+        waker.wakeup(id, b"again").unwrap();
+        let other = waker.clone();
+        std::thread::spawn(move || (0..10_000).try_for_each(|_| other.wakeup(id, b""))).join().unwrap().unwrap();
+        assert!(manager.poll(Some(ZERO)).unwrap().more, "its own is still there");
+        for _ in 0..100 {
+            waker.wakeup(id, b"").unwrap();
+        }
+        manager.poll(Some(ZERO)).unwrap();
+        assert_eq!((*manager.state(), manager.stats().wakes), (round * 10_102, round));
+    }
+}
+
+#[test]
 fn a_wakeup_from_a_handler_waits_for_the_next_turn() {
     let mut manager = manager();
     let waker = manager.waker();

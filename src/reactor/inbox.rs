@@ -177,7 +177,7 @@ impl Inbox {
         self.shared.wakes.load(Ordering::Relaxed)
     }
 
-    /// The loop may sleep after this: whoever has mail for it wakes it.
+    /// The loop may sleep after this, unless it [has mail](Self::has_mail): whoever has some for it wakes it.
     pub(crate) fn rest(&self) {
         self.shared.mail.rest();
     }

@@ -9,7 +9,7 @@ use super::sync::{AtomicU8, Mutex, MutexGuard, Ordering};
 ///
 /// The order of the steps is all there is to it, and the model in `loom/` keeps it: who puts something in marks the mailbox
 /// afterwards, and wakes if the reader rests; the reader says that it rests, and then looks once more whether there is
-/// mail. Every step changes the one word, so none can miss the other.
+/// mail. Every step changes the one word, or finds it marked, so none can miss the other.
 pub(crate) struct Mailbox<Q> {
     queue: Mutex<Q>,
     state: AtomicU8,
@@ -38,6 +38,11 @@ impl<Q> Mailbox<Q> {
         wake: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         change(&mut self.lock())?;
+        // The reader takes the mark before the lock. Where it was not taken when we had the lock, what we put in is still to be
+        // found, and whoever has made the mark wakes the reader. So a burst pays for the lock alone.
+        if self.has_mail() {
+            return Ok(());
+        }
         let before = self.state.fetch_or(MAIL | AWAKE, Ordering::AcqRel);
         if before & AWAKE == 0 { wake() } else { Ok(()) }
     }
@@ -56,9 +61,9 @@ impl<Q> Mailbox<Q> {
         }
     }
 
-    /// The reader's second half, before it may sleep: from here on it has to be woken. What came before is found by
-    /// [`has_mail`](Self::has_mail).
-    pub(crate) fn rest(&self) {
-        self.state.fetch_and(!AWAKE, Ordering::AcqRel);
+    /// The reader's second half, before it may sleep: from here on it has to be woken. Not where there is mail already, which
+    /// [`has_mail`](Self::has_mail) tells: then the reader does not sleep, and nobody wakes it. Tells whether it rests.
+    pub(crate) fn rest(&self) -> bool {
+        self.state.compare_exchange(AWAKE, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }

@@ -37,8 +37,26 @@ fn eight_producers_lose_nothing_and_keep_their_order() {
     });
 }
 
+/// The loop rests, and cannot come in between: it has no thread.
+#[cfg(feature = "tokio-fd")]
 #[test]
-fn a_burst_of_ten_thousand_costs_few_wakes() {
+fn a_burst_of_ten_thousand_wakes_a_loop_that_rests_once() {
+    crate::support::inline(async {
+        let manager = counter().commands(10_001).launch().await.unwrap();
+        for round in 1..=3 {
+            let before = manager.stats().await.unwrap().wakes;
+            for _ in 0..10_000 {
+                manager.post(|cx| *cx.state += 1).unwrap();
+            }
+            assert_eq!(manager.stats().await.unwrap().wakes - before, 1);
+            assert_eq!(manager.with(|cx| *cx.state).await.unwrap(), round * 10_000);
+        }
+    });
+}
+
+/// How often it comes to rest meanwhile is the scheduler's, so that there is no number. It is woken only then.
+#[test]
+fn a_burst_wakes_the_loop_no_more_often_than_it_rests() {
     block_on(async {
         let manager = counter().commands(20_000).launch().await.unwrap();
         let before = manager.stats().await.unwrap();
@@ -48,9 +66,7 @@ fn a_burst_of_ten_thousand_costs_few_wakes() {
         assert_eq!(manager.with(|cx| *cx.state).await.unwrap(), 10_000);
         let after = manager.stats().await.unwrap();
         let (wakes, turns) = (after.wakes - before.wakes, after.turns - before.turns);
-        // How often the loop comes to rest meanwhile is the scheduler's: some ten times, and 351 where eight threads want two processors.
-        // It is woken only then; that a busy one is not is the next test's.
-        assert!(wakes <= turns + 1 && wakes < 1_000, "{wakes} wakes, {turns} turns for a burst of 10,000");
+        assert!(wakes <= turns + 1, "{wakes} wakes, {turns} turns for a burst of 10,000");
     });
 }
 
