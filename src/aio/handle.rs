@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{SemaphorePermit, oneshot};
 
 #[cfg(feature = "broker")]
 use crate::broker::Broker;
@@ -52,13 +52,15 @@ impl<S: 'static> Handle<S> {
         &self,
         f: impl FnOnce(&mut LoopCtx<'_, S>) -> R + Send + 'static,
     ) -> Result<R> {
-        let permit = Arc::clone(&self.shared.permits).acquire_owned().await.map_err(|_| stopped())?;
+        let permit = self.permit().await?;
         let (tell, told) = oneshot::channel();
         self.send(permit, move |manager| {
             if tell.is_closed() {
                 return manager.drop_user(f);
             }
             let result = manager.visit(f);
+            // Whoever has the answer finds the places free of all that came before it.
+            manager.free_places();
             if let Err(unheard) = tell.send(result) {
                 manager.drop_user(unheard);
             }
@@ -71,7 +73,7 @@ impl<S: 'static> Handle<S> {
     ///
     /// Cancel safety: dropped before there was a place, the closure is not sent.
     pub async fn submit(&self, f: impl FnOnce(&mut LoopCtx<'_, S>) + Send + 'static) -> Result<()> {
-        let permit = Arc::clone(&self.shared.permits).acquire_owned().await.map_err(|_| stopped())?;
+        let permit = self.permit().await?;
         self.send_unheard(permit, f)
     }
 
@@ -79,7 +81,7 @@ impl<S: 'static> Handle<S> {
     ///
     /// Fails when `AsyncBuilder::commands` wait already ([`is_limit_reached`](Error::is_limit_reached)).
     pub fn post(&self, f: impl FnOnce(&mut LoopCtx<'_, S>) + Send + 'static) -> Result<()> {
-        let permit = Arc::clone(&self.shared.permits).try_acquire_owned().map_err(|e| match e {
+        let permit = self.shared.permits.try_acquire().map_err(|e| match e {
             tokio::sync::TryAcquireError::Closed => stopped(),
             tokio::sync::TryAcquireError::NoPermits => {
                 Error::new(Kind::LimitReached, "the loop has as many commands to do as may wait for it")
@@ -88,9 +90,13 @@ impl<S: 'static> Handle<S> {
         self.send_unheard(permit, f)
     }
 
+    async fn permit(&self) -> Result<SemaphorePermit<'_>> {
+        self.shared.permits.acquire().await.map_err(|_| stopped())
+    }
+
     fn send_unheard(
         &self,
-        permit: OwnedSemaphorePermit,
+        permit: SemaphorePermit<'_>,
         f: impl FnOnce(&mut LoopCtx<'_, S>) + Send + 'static,
     ) -> Result<()> {
         self.send(permit, move |manager| {
@@ -99,11 +105,11 @@ impl<S: 'static> Handle<S> {
         })
     }
 
-    fn send(&self, permit: OwnedSemaphorePermit, f: impl FnOnce(&mut Manager<S>) + Send + 'static) -> Result<()> {
-        self.shared.waker.push(Command::Run(job(move |manager| {
-            f(manager);
-            drop(permit);
-        })))
+    fn send(&self, permit: SemaphorePermit<'_>, f: impl FnOnce(&mut Manager<S>) + Send + 'static) -> Result<()> {
+        // The loop gives the place back, also where the push says that it could not be woken. A loop that has stopped does not:
+        // it closes the semaphore instead.
+        permit.forget();
+        self.shared.waker.push(Command::RunInPlace(job(f)))
     }
 
     /// Listens: [`Net::listen`](crate::Net::listen). The guard closes the listener when it is dropped.

@@ -99,6 +99,7 @@ pub(super) struct Shared {
     pub(super) waker: Waker,
     pub(super) observer: Observer,
     pub(super) runtime: tokio::runtime::Handle,
+    /// One for each place in the queue. Who sends a closure forgets his, and the loop gives back as many as it has run.
     pub(super) permits: Arc<Semaphore>,
     pub(super) shutdown: Shutdown,
     hook: Option<Hook>,
@@ -144,15 +145,15 @@ impl Shared {
         waker: Waker,
         observer: Observer,
         runtime: tokio::runtime::Handle,
+        permits: Arc<Semaphore>,
         hook: Option<Hook>,
         shutdown: Shutdown,
-        commands: usize,
     ) -> Self {
         Self {
             waker,
             observer,
             runtime,
-            permits: Arc::new(Semaphore::new(commands)),
+            permits,
             shutdown,
             hook,
             running: AtomicBool::new(true),

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::{Error, Kind, Result};
 use crate::manager::{HandlerPanic, Manager, Stopped, discard, message};
@@ -74,7 +74,9 @@ fn make<S: 'static>(builder: AsyncBuilder<S>, runtime: tokio::runtime::Handle) -
         manager = manager.resolver(resolver);
     }
     let mut manager = manager.build(state())?;
-    let observer = manager.open_to_jobs();
+    let permits = Arc::new(Semaphore::new(commands));
+    let places = Arc::clone(&permits);
+    let observer = manager.open_to_jobs(commands, move |n| places.add_permits(n));
     if let Some(hook) = hook.clone() {
         manager.on_panic(move |_: &mut S, panic| tell(Some(&hook), &of_panic(panic)));
     }
@@ -82,7 +84,7 @@ fn make<S: 'static>(builder: AsyncBuilder<S>, runtime: tokio::runtime::Handle) -
         let hook = hook.clone();
         manager.watch_stalls(stalls.and_then(move |stall| tell(hook.as_ref(), &Incident::Stalled(stall.clone()))))?;
     }
-    let shared = Shared::new(manager.waker(), observer, runtime, hook, shutdown, commands);
+    let shared = Shared::new(manager.waker(), observer, runtime, permits, hook, shutdown);
     Ok((manager, Arc::new(shared)))
 }
 

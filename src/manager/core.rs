@@ -44,9 +44,9 @@ pub(crate) struct Core<S> {
     pub(crate) deadlines: Deadlines,
     pub(crate) on_turn: Option<TurnHook<S>>,
     pub(crate) on_panic: Option<PanicHook<S>>,
-    /// The manager as the jobs of other threads know it. None where nobody sends any.
+    /// What the jobs of other threads need. None where nobody sends any.
     #[cfg(feature = "async")]
-    pub(crate) as_any: Option<super::visit::AsAny<S>>,
+    pub(crate) jobs: Option<super::visit::Jobs<S>>,
     /// Tells others which handler runs.
     pub(crate) watch: Option<Box<Watched>>,
 

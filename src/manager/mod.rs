@@ -206,7 +206,7 @@ impl Builder {
             on_turn: None,
             on_panic: None,
             #[cfg(feature = "async")]
-            as_any: None,
+            jobs: None,
             watch: None,
             reactor,
             sockets,
@@ -486,9 +486,13 @@ impl<S> Manager<S> {
                 Command::Close(id) => core.close(id.0, CloseReason::Local),
                 #[cfg(feature = "async")]
                 Command::Run(job) => self.run_job(job),
+                #[cfg(feature = "async")]
+                Command::RunInPlace(job) => self.run_in_place(job),
             }
         }
         self.core.mail = mail;
+        #[cfg(feature = "async")]
+        self.free_places();
     }
 }
 

@@ -29,6 +29,9 @@ pub(crate) enum Command {
     Close(ConnId),
     #[cfg(feature = "async")]
     Run(Job),
+    /// The same, by somebody who had to have a place for it.
+    #[cfg(feature = "async")]
+    RunInPlace(Job),
 }
 
 /// Something to be done with the manager, whose type only the job knows: the queue is the same for all.

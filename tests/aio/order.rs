@@ -1,6 +1,6 @@
-//! Commands: none is lost, each producer's keep their order, and a burst costs few wakes.
+//! Commands: none is lost, each producer's keep their order, a burst costs few wakes, and no more wait than may.
 
-use crate::support::{Blocker, Launch, block_on, counter, in_each_way};
+use crate::support::{Blocker, Hand, Launch, block_on, counter, in_each_way};
 
 /// Ten million in a release build, where it takes seconds: .ci/run stress.
 fn commands() -> u64 {
@@ -92,6 +92,62 @@ fn a_burst_that_comes_while_the_loop_is_busy_costs_no_wake() {
         let seen = after.with(|cx| *cx.state).await.unwrap();
         assert_eq!(seen % 1_000_000, 10_000);
         assert_eq!(seen / 1_000_000, wakes_before.recv().unwrap());
+    });
+}
+
+#[test]
+fn as_many_closures_may_wait_as_was_said_whatever_became_of_those_before() {
+    block_on(async {
+        for max in [1, 2, 15, 16, 100, 2000] {
+            let manager = counter().commands(max).start().await.unwrap();
+            for round in 0..3 {
+                let (blocker, block) = Blocker::new();
+                manager.submit(move |_| block()).await.unwrap();
+                blocker.wait_until_inside();
+                for n in 1..max {
+                    let name = format!("place {n} of {max} in round {round}");
+                    match n % 50 {
+                        1 => manager.post(|_| panic!("it takes a place as well")).expect(&name),
+                        2 => {
+                            let mut given_up = Hand::new(manager.with(|_| ()));
+                            assert!(given_up.poll().is_pending(), "{name}");
+                        }
+                        _ => manager.post(|_| ()).expect(&name),
+                    }
+                }
+                assert!(manager.post(|_| ()).unwrap_err().is_limit_reached(), "{max} in round {round}");
+                blocker.release();
+                // With the answer all places are free.
+                manager.with(|_| ()).await.unwrap();
+            }
+        }
+    });
+}
+
+/// The places of those that have run go back several at a time, or with an answer.
+#[test]
+fn closures_that_have_run_leave_their_places_although_the_next_one_blocks() {
+    block_on(async {
+        for is_awaited in [false, true] {
+            let manager = counter().commands(1600).start().await.unwrap();
+            let (first, hold) = Blocker::new();
+            manager.submit(move |_| hold()).await.unwrap();
+            first.wait_until_inside();
+            for _ in 0..1000 {
+                manager.post(|cx| *cx.state += 1).unwrap();
+            }
+            let mut answer = Hand::new(manager.with(|cx| *cx.state));
+            assert!(!is_awaited || answer.poll().is_pending());
+            let (blocker, block) = Blocker::new();
+            manager.post(move |_| block()).unwrap();
+            first.release();
+            blocker.wait_until_inside();
+            let places = (0..).take_while(|_| manager.post(|_| ()).is_ok()).count();
+            let least = if is_awaited { 1599 } else { 1500 };
+            assert!((least..1600).contains(&places), "awaited: {is_awaited}: {places} of 1600 places are free");
+            blocker.release();
+            assert_eq!(answer.await.unwrap(), 1000);
+        }
     });
 }
 
