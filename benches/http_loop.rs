@@ -2,10 +2,13 @@
 //!
 //! The client is the other end of a Unix socket pair on the same thread, so that each round is one request, one turn of
 //! the loop (`epoll_wait`, `recvfrom`, `sendto`) and one reply, and so that every allocation is counted. Each with nobody
-//! watching the loop, and with a stall watch.
+//! watching the loop, with a stall watch, and with a second thread that does nothing at all: the system takes longer for each
+//! call of a process with two.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use divan::{AllocProfiler, Bencher};
@@ -25,10 +28,11 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
 #[derive(Debug, Clone, Copy)]
 enum Watch {
     Nobody,
+    SecondThread,
     Stalls,
 }
 
-const WATCHES: [Watch; 2] = [Watch::Nobody, Watch::Stalls];
+const WATCHES: [Watch; 3] = [Watch::Nobody, Watch::SecondThread, Watch::Stalls];
 
 /// One request and its reply on a connection that is kept.
 #[divan::bench(args = WATCHES, sample_count = 200, sample_size = 200)]
@@ -44,8 +48,12 @@ fn get_pipelined_16(bencher: Bencher<'_, '_>, watch: Watch) {
 
 fn rounds(bencher: Bencher<'_, '_>, watch: Watch, requests: Vec<u8>) {
     let (mut manager, mut client) = serve();
-    if let Watch::Stalls = watch {
-        manager.watch_stalls(StallWatch::new()).expect("a thread");
+    // Its thread ends with the sender.
+    let (_sender, receiver) = mpsc::channel::<()>();
+    match watch {
+        Watch::Nobody => {}
+        Watch::SecondThread => drop(thread::spawn(move || receiver.recv())),
+        Watch::Stalls => manager.watch_stalls(StallWatch::new()).expect("a thread"),
     }
     let mut replies = vec![0; 64 * 1024];
     let mut round = || {
