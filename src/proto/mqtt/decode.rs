@@ -30,15 +30,16 @@ pub struct Frame {
     /// What it is.
     pub packet_type: PacketType,
     flags: u8,
-    header_len: u8,
-    remaining_len: u32,
+    // As wide as registers: narrow ones are stored one by one and loaded together at once, which stalls.
+    header_len: usize,
+    packet_len: usize,
 }
 
 impl Frame {
     /// The bytes of the whole packet.
     #[inline]
     pub fn packet_len(&self) -> usize {
-        usize::from(self.header_len) + self.remaining_len as usize
+        self.packet_len
     }
 }
 
@@ -57,11 +58,12 @@ pub fn frame(bytes: &[u8], version: Version, limits: &DecodeLimits) -> Result<Op
     let flags = first & 0x0f;
     check_flags(packet_type, flags, version)?;
     let Some((remaining_len, len_len)) = varint(rest)? else { return Ok(None) };
-    let frame = Frame { packet_type, flags, header_len: 1 + len_len as u8, remaining_len };
-    if frame.packet_len() > limits.packet_max as usize {
+    let header_len = 1 + len_len;
+    let packet_len = header_len + remaining_len as usize;
+    if packet_len > limits.packet_max as usize {
         return Err(DecodeError::PacketTooLarge);
     }
-    Ok(Some(frame))
+    Ok(Some(Frame { packet_type, flags, header_len, packet_len }))
 }
 
 /// MQTT-2.1.3-1, and for PUBLISH MQTT-3.3.1-4 and MQTT-3.3.1-2.
@@ -96,7 +98,7 @@ pub fn decode<'a>(
 ) -> Result<Option<(Packet<'a>, usize)>, DecodeError> {
     let Some(frame) = frame(bytes, version, limits)? else { return Ok(None) };
     let len = frame.packet_len();
-    let Some(body) = bytes.get(usize::from(frame.header_len)..len) else { return Ok(None) };
+    let Some(body) = bytes.get(frame.header_len..len) else { return Ok(None) };
     let mut reader = Reader::new(body);
     // The results are built in their places: a packet on its way through a variable would be copied, and it is large.
     if frame.packet_type == PacketType::Publish {
@@ -130,7 +132,7 @@ pub(crate) fn decode_like<'a>(publish: Publish<'a>, packet: &[u8], bytes: &'a [u
 /// With it a server can answer a CONNECT that does not decode in the form that its client understands.
 pub fn connect_version(bytes: &[u8]) -> Option<Version> {
     let frame = frame(bytes, Version::Mqtt5, &DecodeLimits { packet_max: u32::MAX }).ok()??;
-    let body = bytes.get(usize::from(frame.header_len)..).filter(|_| frame.packet_type == PacketType::Connect)?;
+    let body = bytes.get(frame.header_len..).filter(|_| frame.packet_type == PacketType::Connect)?;
     version(&mut Reader::new(body)).ok()
 }
 
@@ -854,6 +856,43 @@ mod tests {
             assert_eq!(decode(header, Mqtt311, &limits), expected, "{name}");
         }
         assert_eq!(DecodeError::PacketTooLarge.reason_code(), ReasonCode::PacketTooLarge);
+    }
+
+    /// Each byte that a topic cannot have, and a letter of two bytes, at each place of topics around one, two and three words.
+    #[test]
+    fn a_topic_is_judged_alike_wherever_a_byte_stands() {
+        let wildcard = Err(DecodeError::BadTopic(TopicError::Wildcard));
+        let table: &[(&str, &[u8], Result<(), DecodeError>)] = &[
+            ("a letter", b"b", Ok(())),
+            ("the last of ASCII", b"\x7f", Ok(())),
+            ("a letter of two bytes", "\u{a3}".as_bytes(), Ok(())),
+            ("the bytes of # and + with their high bits", "\u{2ab}".as_bytes(), Ok(())),
+            ("MQTT-1.5.4-2: NUL", b"\0", Err(DecodeError::NulInText)),
+            ("MQTT-3.3.2-2: +", b"+", wildcard),
+            ("MQTT-3.3.2-2: #", b"#", wildcard),
+            ("MQTT-1.5.4-1: half a letter", b"\xc3", Err(DecodeError::BadUtf8)),
+            ("MQTT-1.5.4-1: the other half", b"\xa3", Err(DecodeError::BadUtf8)),
+            ("MQTT-1.5.4-1: a byte that is none of UTF-8", b"\xff", Err(DecodeError::BadUtf8)),
+        ];
+        for (name, bytes, expected) in table {
+            for (before, after) in (0..26).flat_map(|before| (0..26).map(move |after| (before, after))) {
+                let topic = [&vec![b'a'; before], *bytes, &vec![b'a'; after]].concat();
+                for (version, properties) in [(Mqtt311, &b""[..]), (Mqtt5, b"\0")] {
+                    let len = 2 + topic.len() + properties.len() + 1;
+                    // Behind it is what would be wrong in it.
+                    let head = [0x30, len as u8, 0, topic.len() as u8];
+                    let packet = [&head, &topic[..], properties, b"\0+#\xff"].concat();
+                    let found = decode(&packet, version, &LIMITS).map(|found| match found {
+                        Some((Packet::Publish(publish), used)) => {
+                            assert_eq!((publish.topic.as_bytes(), publish.payload), (&topic[..], &b"\0"[..]), "{name}");
+                            assert_eq!(used, packet.len() - 3, "{name}");
+                        }
+                        other => panic!("{name}: {other:?}"),
+                    });
+                    assert_eq!(found, *expected, "{name}, {before} before it and {after} after it");
+                }
+            }
+        }
     }
 
     #[test]
