@@ -292,6 +292,15 @@ impl Core {
                 self.fail(conn, ReasonCode::ProtocolError, now, sink);
                 return bytes.len();
             }
+            if !is_new && rest.starts_with(&PUBACK) {
+                let count = self.acked_row(conn, rest, now, sink);
+                if count > 0 {
+                    used += count * PUBACK_LEN;
+                    self.stats.packets_in += count as u64;
+                    self.stats.bytes_in += (count * PUBACK_LEN) as u64;
+                    continue;
+                }
+            }
             let packet_max = if is_new { self.bounds.packet_max.min(CONNECT_MAX) } else { self.bounds.packet_max };
             let (flow, len) = match before.and_then(|(publish, packet)| decode_like(publish, packet, rest)) {
                 Some((publish, len)) => (self.publish(conn, &publish, Wire { bytes: rest, len }, now, sink), len),
@@ -478,9 +487,15 @@ impl Core {
 
     /// Sends the bytes of one packet.
     pub(super) fn send(&mut self, conn: ConnId, packet: &[u8], sink: &mut dyn Sink) {
-        self.stats.packets_out += 1;
-        self.stats.bytes_out += packet.len() as u64;
-        let sent = sink.write(conn, packet, &[]);
+        self.send_all(conn, packet, 1, sink);
+    }
+
+    /// ... of so many.
+    #[inline]
+    pub(super) fn send_all(&mut self, conn: ConnId, packets: &[u8], count: usize, sink: &mut dyn Sink) {
+        self.stats.packets_out += count as u64;
+        self.stats.bytes_out += packets.len() as u64;
+        let sent = sink.write(conn, packets, &[]);
         self.heed(conn, sent);
     }
 
@@ -623,6 +638,10 @@ fn is_heard(bytes: &[u8], version: Version) -> bool {
         Err(_) => true,
     }
 }
+
+/// How nearly all acknowledgements begin, in all versions, and how long they are.
+pub(super) const PUBACK: [u8; 2] = [0x40, 2];
+pub(super) const PUBACK_LEN: usize = 4;
 
 /// Bytes to come that make a packet a long one; mosquitto's bound.
 const LONG: usize = 1000;

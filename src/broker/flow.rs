@@ -10,7 +10,7 @@ use crate::id::ConnId;
 use crate::proto::mqtt::{Ack, Packet, PacketId, QoS, ReasonCode, Version};
 use crate::time::Moment;
 
-use super::core::{Core, Flow, Sink};
+use super::core::{Core, Flow, PUBACK, PUBACK_LEN, Sink};
 use super::events::DropReason;
 use super::message::{Message, seconds_left};
 use super::queue::{Acked, Item, Stage};
@@ -56,6 +56,32 @@ impl Core {
             Acked::Unknown => Flow::Next,
             Acked::Wrong => self.breach(conn, ReasonCode::ProtocolError, now, sink),
         }
+    }
+
+    /// PUBACKs in a row: how many have been dealt with. What is wrong with the next one is not looked into here.
+    pub(super) fn acked_row(&mut self, conn: ConnId, bytes: &[u8], now: Moment, sink: &mut dyn Sink) -> usize {
+        let Some((who, _)) = self.session_of(conn) else { return 0 };
+        let mut count = 0;
+        for packet in bytes.as_chunks::<PUBACK_LEN>().0.iter().take_while(|packet| packet.starts_with(&PUBACK)) {
+            let &[_, _, high, low] = packet;
+            let Some(id) = PacketId::new(u16::from_be_bytes([high, low])) else { break };
+            let Some(outbound) = self.sessions.get_mut(who).and_then(|session| session.outbound.as_mut()) else {
+                break;
+            };
+            match outbound.done(id, &[Stage::Ack]) {
+                Acked::Known(item) => {
+                    self.stats.delivered += 1;
+                    self.landed(who, item);
+                }
+                Acked::Unknown => {}
+                Acked::GivenUp | Acked::Wrong => break,
+            }
+            count += 1;
+        }
+        if count > 0 {
+            self.pump(who, now, sink);
+        }
+        count
     }
 
     /// A message is done with, whatever became of it.
