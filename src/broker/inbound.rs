@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::id::ConnId;
-use crate::proto::mqtt::{Ack, Packet, PacketId, PropertyId, Publish, QoS, ReasonCode, Version};
+use crate::proto::mqtt::{Ack, Packet, PacketId, PropertyId, Publish, QoS, ReasonCode, Version, decode_like, id_at};
 use crate::time::Moment;
 
 use super::access::{Access, AccessToken, Answer, Client, Denied, PublishQuestion};
@@ -89,13 +89,12 @@ impl Core {
         } else {
             self.ask_last(conn, sink, ask)
         };
-        let mut done = Flow::Next;
+        let mut run = None;
         let reason = match asked {
             Asked::Allowed => {
                 let mut space = std::mem::take(&mut self.properties);
                 let publication = Publication::of(publish, topic, &mut space, now);
-                let run = self.run(conn, publish, wire, &ask, sink);
-                done = run.map_or(Flow::Next, |run| Flow::Run(run.count));
+                run = self.run(conn, who, publish, wire, &ask, sink);
                 self.ticket = None;
                 let routed = self.route_run(Some(who), &publication, run, now, sink);
                 self.properties = space;
@@ -113,30 +112,46 @@ impl Core {
                 denied.reason
             }
         };
-        if let Some(id) = publish.id {
-            self.acknowledge(conn, who, version, publish.qos, id, reason, sink);
+        match (run, publish.id) {
+            (Some(run), Some(_)) => {
+                let id_at = id_at(wire.bytes, publish.topic);
+                self.acknowledge_run(conn, who, version, run, id_at, reason, sink);
+            }
+            (None, Some(id)) => self.acknowledge(conn, who, version, publish.qos, id, reason, sink),
+            (_, None) => {}
         }
-        done
+        run.map_or(Flow::Next, |run| Flow::Run(run.count))
     }
 
-    /// Messages that come right behind one and differ from it in their payloads only are handed on with it, where nobody can tell:
-    /// at QoS 0, of which a burst is all that a publisher sends at once.
+    /// Messages that come right behind one and differ from it in their payloads only, and their packet identifiers, are handed on with
+    /// it, where nobody can tell: a burst is all that a publisher sends at once. Of QoS 2 each is looked up by itself.
     #[inline]
     fn run<'a>(
         &mut self,
         conn: ConnId,
+        who: u32,
         publish: &Publish<'_>,
         wire: Wire<'a>,
         ask: &impl Fn(&mut dyn Access, AccessToken) -> Answer,
         sink: &mut dyn Sink,
     ) -> Option<Run<'a>> {
-        let is_plain = publish.qos == QoS::AtMostOnce && !publish.retain && publish.payload.len() <= COPY_MAX;
+        let is_plain = publish.qos != QoS::ExactlyOnce && !publish.retain && publish.payload.len() <= COPY_MAX;
         if !is_plain || self.checks_deliveries || !self.shares.is_empty() {
             return None;
         }
-        let head = wire.bytes.get(..wire.len - publish.payload.len())?;
+        let most = match publish.qos {
+            QoS::AtMostOnce => usize::MAX,
+            // Each is answered by what has become of it.
+            _ if self.bounds.overflow == Overflow::Reject => return None,
+            // Their acknowledgements may have to wait.
+            _ => usize::from(self.bounds.inflight_max).saturating_sub(self.sessions.get(who)?.receiving()),
+        };
+        let packet = wire.bytes.get(..wire.len)?;
         let mut count = 1;
-        for _ in wire.bytes.chunks_exact(wire.len).skip(1).take_while(|next| next.starts_with(head)) {
+        while count < most
+            && let Some(next) = wire.bytes.get(count * wire.len..)
+            && decode_like(*publish, packet, next).is_some()
+        {
             match self.ask_last(conn, sink, ask) {
                 Asked::Allowed => count += 1,
                 Asked::Denied(denied) => {
@@ -182,6 +197,35 @@ impl Core {
             _ => Packet::PubAck(ack),
         };
         self.ack_when_safe(conn, who, version, &packet, sink);
+    }
+
+    /// PUBACK for each of a run.
+    #[allow(clippy::too_many_arguments)] // What the answers are made of.
+    fn acknowledge_run(
+        &mut self,
+        conn: ConnId,
+        who: u32,
+        version: Version,
+        run: Run<'_>,
+        id_at: usize,
+        reason: ReasonCode,
+        sink: &mut dyn Sink,
+    ) {
+        let ids = run.packets().filter_map(|packet| packet.get(id_at..)?.first_chunk());
+        let is_short = reason == ReasonCode::Success || !version.is_5();
+        if !is_short || self.ticket.is_some() || !self.unsafe_acks.is_empty() {
+            let ticket = self.ticket;
+            for id in ids.filter_map(|id| PacketId::new(u16::from_be_bytes(*id))) {
+                self.ticket = ticket;
+                self.acknowledge(conn, who, version, QoS::AtLeastOnce, id, reason, sink);
+            }
+            return;
+        }
+        let mut out = std::mem::take(&mut self.out);
+        out.clear();
+        ids.for_each(|&[high, low]| out.extend_from_slice(&[0x40, 2, high, low]));
+        self.send_all(conn, &out, run.count, sink);
+        self.out = out;
     }
 
     /// Sends an acknowledgement once what its packet has caused is safe, and behind the earlier ones (MQTT-4.6.0-2): one that

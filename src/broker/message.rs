@@ -33,7 +33,7 @@ pub(super) struct Publication<'a> {
     pub(super) expires: Moment,
 }
 
-/// Messages in a row that differ in their payloads only, which are as long as each other.
+/// Messages in a row that differ in their payloads only, which are as long as each other, and at QoS 1 in their packet identifiers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Run<'a> {
     /// Their packets, as they came.
@@ -119,10 +119,15 @@ impl<'a> Run<'a> {
     /// Each of the messages, of which `first` is the first.
     pub(super) fn each(self, first: &Publication<'a>) -> impl Iterator<Item = Publication<'a>> + use<'a> {
         let first = *first;
-        self.wire.chunks_exact(self.wire.len() / self.count).map(move |packet| {
+        self.packets().map(move |packet| {
             let at = packet.len() - first.payload.len();
             Publication { payload: packet.get(at..).unwrap_or_default(), ..first }
         })
+    }
+
+    /// Each of their packets.
+    pub(super) fn packets(self) -> impl Iterator<Item = &'a [u8]> {
+        self.wire.chunks_exact(self.wire.len() / self.count)
     }
 }
 

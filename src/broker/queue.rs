@@ -152,6 +152,13 @@ impl Outbound {
         self.queue.is_empty() && self.unsent == 0 && self.has_window(window)
     }
 
+    /// ... for so many new messages.
+    pub(super) fn is_open_for(&self, count: usize, window: u16) -> bool {
+        self.is_open(window)
+            && usize::from(self.under_way) + count <= usize::from(window)
+            && self.inflight.len() + count <= usize::from(IDS)
+    }
+
     /// One more can be under way, and there is a number for it.
     pub(super) fn has_window(&self, window: u16) -> bool {
         self.under_way < window && (self.unsent > 0 || self.inflight.len() < usize::from(IDS))

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::event::Sent;
 use crate::id::{ConnId, Key};
-use crate::proto::mqtt::{Delivery, PacketId, PublishParts, QoS, SubscriptionId, TopicAs, Version};
+use crate::proto::mqtt::{Delivery, PacketId, PublishParts, QoS, SubscriptionId, TopicAs, Version, id_at};
 use crate::time::Moment;
 
 use super::access::{AccessToken, Client};
@@ -17,6 +17,7 @@ use super::connect::is_sys;
 use super::core::{Core, Sink};
 use super::events::DropReason;
 use super::local::is_local;
+use super::matches::Target;
 use super::message::{Message, Publication, Run, seconds_left};
 use super::options::Overflow;
 use super::queue::{Ids, Item};
@@ -175,8 +176,7 @@ impl Heads {
         let encoded = parts.and_then(|parts| parts.encode_head(&to, &mut self.bytes));
         let len = encoded.map_err(|_| DropReason::TooLarge)?;
         let bytes = self.bytes.get(start..).unwrap_or_default();
-        let header_len = bytes.iter().skip(1).position(|byte| byte & 0x80 == 0).unwrap_or_default() + 2;
-        let head = Head { class, start, end: start + len, id: start + header_len + 2 + topic.len() };
+        let head = Head { class, start, end: start + len, id: start + id_at(bytes, topic) };
         self.known.push(head);
         Ok(head)
     }
@@ -195,7 +195,7 @@ impl Core {
         self.route_run(from, publication, None, now, sink)
     }
 
-    /// ... and those behind it in a run: of QoS 0, not retained, and for no group. What became of them is that of the first.
+    /// ... and those behind it in a run: of QoS 0 or 1, not retained, and for no group. What became of them is that of the first.
     pub(super) fn route_run(
         &mut self,
         from: Option<u32>,
@@ -209,15 +209,42 @@ impl Core {
         self.stats.publish_bytes_in += (count * publication.payload.len()) as u64;
         self.tidy_locals();
         self.space.heads.clear();
-        let mut ids = std::mem::take(&mut self.space.ids);
         let matches = self.subscriptions.take_matches(publication.topic);
-        let mut routing = Routing::new(publication, run, matches.targets.len(), now);
+        let targets = &matches.targets[..];
+        let routed = match run {
+            Some(run) if publication.qos != QoS::AtMostOnce => {
+                match self.send_run(from, publication, run, targets, now, sink) {
+                    Some(routed) => routed,
+                    // They have the heads in common.
+                    None => {
+                        let each = run.each(publication).map(|one| self.route_to(from, &one, None, targets, now, sink));
+                        each.last().unwrap_or_default()
+                    }
+                }
+            }
+            _ => self.route_to(from, publication, run, targets, now, sink),
+        };
+        self.subscriptions.give_back(matches);
+        routed
+    }
+
+    fn route_to(
+        &mut self,
+        from: Option<u32>,
+        publication: &Publication<'_>,
+        run: Option<Run<'_>>,
+        targets: &[Target],
+        now: Moment,
+        sink: &mut dyn Sink,
+    ) -> Routed {
+        let mut routing = Routing::new(publication, run, targets.len(), now);
         let mut routed = Routed::default();
         if publication.retain {
             routed.is_taken = self.retain(&mut routing, now);
         }
+        let mut ids = std::mem::take(&mut self.space.ids);
         // Filters that overlap may find a session several times: it is sent one copy (section 3.3.4).
-        for same in matches.targets.chunk_by(|one, next| one.0 == next.0) {
+        for same in targets.chunk_by(|one, next| one.0 == next.0) {
             let Some(&(who, _)) = same.first() else { continue };
             ids.clear();
             // MQTT-3.8.3-3
@@ -231,12 +258,59 @@ impl Core {
             }
             routed.add(self.deliver(who, wanted, None, &ids, &mut routing, sink));
         }
-        self.subscriptions.give_back(matches);
         self.space.ids = ids;
         if !self.shares.is_empty() {
             self.route_shared(&mut routing, &mut routed, sink);
         }
         routed
+    }
+
+    /// Sends a run of QoS 1 in one piece, if there is one receiver, which takes all of it now, and nothing of it has to be kept.
+    fn send_run(
+        &mut self,
+        from: Option<u32>,
+        publication: &Publication<'_>,
+        run: Run<'_>,
+        targets: &[Target],
+        now: Moment,
+        sink: &mut dyn Sink,
+    ) -> Option<Routed> {
+        let &[(who, wanted)] = targets else { return None };
+        let session = self.sessions.get_mut(who)?;
+        let (is_5, window) = (session.version.is_5(), session.inflight_max);
+        let conn = session.conn.filter(|_| !session.flags.has(Flags::HIGH))?;
+        let is_own = is_5 && (wanted.id().is_some() || session.alias_max > 0);
+        let is_deaf = wanted.qos() == QoS::AtMostOnce || wanted.no_local() && from == Some(who);
+        if is_own || is_deaf || session.is_persistent() || !session.outbound().is_open_for(run.count, window) {
+            return None;
+        }
+        let id = session.outbound().next_id();
+        let told = Telling { qos: QoS::AtLeastOnce, retain: false, dup: false, id, ids: &[] };
+        let head = self.space.heads.of(is_5, &told, &Routing::new(publication, Some(run), 1, now)).ok()?;
+        let bytes = self.space.heads.bytes.get(head.start..head.end)?;
+        let len = bytes.len() + publication.payload.len();
+        if len > session.packet_max as usize {
+            return None;
+        }
+        self.out.clear();
+        for one in run.each(publication) {
+            let id = session.outbound().next_id()?;
+            let at = self.out.len() + head.id - head.start;
+            self.out.extend_from_slice(bytes);
+            self.out.extend_from_slice(one.payload);
+            self.out.get_mut(at..at + 2)?.copy_from_slice(&id.get().to_be_bytes());
+            session.outbound().sent(id, QoS::AtLeastOnce, None);
+        }
+        let sent = sink.write(conn, &self.out, &[]);
+        if sent == Sent::High {
+            session.flags.put(Flags::HIGH, true);
+        }
+        self.stats.routed += run.count as u64;
+        self.stats.queued += run.count;
+        self.went_out(run.count, len, publication.payload.len());
+        let mut routed = Routed::default();
+        routed.add(End::Taken);
+        Some(routed)
     }
 
     /// MQTT-4.8.2: each group gets a copy, and one of its members.

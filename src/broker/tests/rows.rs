@@ -1,7 +1,9 @@
 //! Messages in a row, in one piece and one by one.
 
 use super::*;
-use crate::broker::{Access, AccessToken, Answer, Client, Denied, Login, PublishQuestion};
+use crate::broker::{
+    Access, AccessToken, Answer, Change, Client, Denied, Login, PublishQuestion, Saved, Store, Ticket,
+};
 use std::cell::Cell;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::rc::Rc;
@@ -127,5 +129,112 @@ proptest::proptest! {
         whole.come(&packets.concat());
         packets.iter().for_each(|packet| alone.come(packet));
         proptest::prop_assert_eq!(whole.outcome(), alone.outcome());
+    }
+    /// One receiver, which is sent as much as its window admits, and acknowledges it now and then.
+    #[test]
+    fn messages_of_qos_1_in_one_piece_reach_a_single_receiver_as_those_that_come_alone(
+        is_5 in proptest::bool::ANY,
+        receiver in 0..7u8,
+        is_late in proptest::bool::ANY,
+        rows in proptest::collection::vec((0..12u16, 0..2u8, 0..9usize, 0..16usize), 1..12),
+    ) {
+        let [whole, alone] = [true, false].map(|is_whole| {
+            let options = Options::new().access(crate::broker::AllowAll).inflight_max(8);
+            let mut world = World::new(if is_late { options.store(Late(0)) } else { options });
+            let (from, to) = sender_and_receiver(&mut world, is_5, receiver);
+            let (mut number, mut sent, mut acked) = (0, 0, 0);
+            let mut heard = Vec::new();
+            for &(count, topic, acks, len) in &rows {
+                let packets: Vec<_> = (0..count).map(|_| {
+                    number += 1;
+                    let payload = format!("{number:0len$}");
+                    let id = PacketId::new(number);
+                    // Nobody wants the other one.
+                    let topic = if topic == 0 { "a/b" } else { "b" };
+                    let publish = Publish { qos: QoS::AtLeastOnce, id, ..Publish::new(topic, payload.as_bytes()) };
+                    let mut out = Vec::new();
+                    encode(&Packet::Publish(publish), world.versions[&from], &mut out).unwrap();
+                    out
+                }).collect();
+                let until = sent.min(acked + acks);
+                let acks: Vec<_> = (acked + 1..=until).map(|id| [0x40, 2, 0, id as u8]).collect();
+                acked = until;
+                if is_whole {
+                    world.bytes(from, &packets.concat());
+                    world.bytes(to, &acks.concat());
+                } else {
+                    packets.iter().for_each(|packet| _ = world.bytes(from, packet));
+                    acks.iter().for_each(|ack| _ = world.bytes(to, ack));
+                }
+                heard.push((world.heard(from), world.heard(to)));
+                sent += heard.last().map_or(0, |(_, heard)| heard.len());
+            }
+            world.core.stored(Ticket(u64::MAX), &mut world.wire);
+            (heard, world.heard(from), world.heard(to), world.wire.closed.clone(), world.core.stats())
+        });
+        proptest::prop_assert_eq!(whole, alone);
+    }
+}
+
+/// A store that is never ready by itself.
+struct Late(u64);
+
+impl Store for Late {
+    fn record(&mut self, change: &Change<'_>) -> Saved {
+        let Change::Queued { .. } = change else { return Saved::Now };
+        self.0 += 1;
+        Saved::At(Ticket(self.0))
+    }
+}
+
+/// Who publishes, and the only one who hears it.
+fn sender_and_receiver(world: &mut World, is_5: bool, kind: u8) -> (ConnId, ConnId) {
+    let version = if is_5 { Version::Mqtt5 } else { Version::Mqtt311 };
+    let from = world.joined(Connect::new(version, "from"));
+    let mut properties = PropertyBuf::new();
+    properties.push(Property::ReceiveMaximum(NonZeroU16::new(5).unwrap())).unwrap();
+    match kind {
+        3 => _ = properties.push(Property::MaximumPacketSize(NonZeroU32::new(20).unwrap())).unwrap(),
+        4 => _ = properties.push(Property::TopicAliasMaximum(1)).unwrap(),
+        _ => {}
+    }
+    let five = Connect { properties: properties.as_properties(), ..Connect::new(Version::Mqtt5, "to") };
+    let to = match kind {
+        0 => world.v3("to"),
+        1 => world.lasting(version, "to"),
+        _ => world.joined(five),
+    };
+    let no_local = Subscription { no_local: true, ..Subscription::new("a/+", QoS::AtLeastOnce) };
+    match kind {
+        5 => _ = world.subscribe_as(to, Subscription::new("a/+", QoS::ExactlyOnce), Some(9)),
+        6 if is_5 => _ = world.subscribe_as(from, no_local, None),
+        _ => _ = world.subscribe(to, "a/+", 1),
+    }
+    (from, to)
+}
+
+#[test]
+fn acknowledgements_in_one_piece_are_judged_as_those_that_come_alone() {
+    // What comes, how much of it is used, and whether the connection ends. Messages 1, 2 and 4 are of QoS 1, the third of QoS 2.
+    let table: &[(&str, &[u8], usize, bool)] = &[
+        ("all of QoS 1", b"\x40\x02\0\x01\x40\x02\0\x02\x40\x02\0\x04", 3, false),
+        ("one that is not complete", b"\x40\x02\0\x01\x40\x02\0", 1, false),
+        ("twice, and one that was not sent", b"\x40\x02\0\x01\x40\x02\0\x01\x40\x02\0\x09", 1, false),
+        ("MQTT-2.2.1-3: number 0", b"\x40\x02\0\x01\x40\x02\0\0\x40\x02\0\x02", 1, true),
+        ("of QoS 2", b"\x40\x02\0\x01\x40\x02\0\x03\x40\x02\0\x02", 1, true),
+        ("with a reason", b"\x40\x02\0\x01\x40\x04\0\x02\0\0\x40\x02\0\x04", 3, false),
+        ("with flags", b"\x40\x02\0\x01\x41\x02\0\x02", 1, true),
+    ];
+    for (name, bytes, delivered, is_end) in table {
+        let mut world = World::open();
+        let (from, to) = (world.v3("from"), world.v5("to"));
+        world.subscribe(to, "t", 2);
+        for qos in [1, 1, 2, 1] {
+            world.publish(from, "t", "x", qos);
+        }
+        let before = world.core.stats();
+        world.bytes(to, bytes);
+        assert_eq!(world.core.stats().delivered - before.delivered, *delivered as u64, "{name}");
+        assert_eq!(world.wire.closed.contains(&to), *is_end, "{name}");
     }
 }

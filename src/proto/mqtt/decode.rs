@@ -117,14 +117,21 @@ pub(crate) fn decode_like<'a>(publish: Publish<'a>, packet: &[u8], bytes: &'a [u
     if publish.id.is_none() {
         return packet.starts_with(head).then_some((Publish { payload, ..publish }, packet.len()));
     }
-    let header_len = packet.iter().skip(1).position(|byte| byte & 0x80 == 0)? + 2;
-    let (start, rest) = head.split_at_checked(header_len + 2 + publish.topic.len())?;
+    let (start, rest) = head.split_at_checked(id_at(packet, publish.topic))?;
     let (id, properties) = rest.split_first_chunk()?;
     if !packet.starts_with(start) || !packet.get(..payload_at)?.ends_with(properties) {
         return None;
     }
     let id = Some(PacketId::new(u16::from_be_bytes(*id))?);
     Some((Publish { id, payload, ..publish }, packet.len()))
+}
+
+/// Where the packet identifier stands in a message of QoS 1 or 2 with this topic.
+#[cfg(feature = "broker")]
+#[inline]
+pub(crate) fn id_at(packet: &[u8], topic: &str) -> usize {
+    let len_len = packet.iter().skip(1).position(|byte| byte & 0x80 == 0).unwrap_or_default() + 1;
+    1 + len_len + 2 + topic.len()
 }
 
 /// The version that a CONNECT asks for, whatever else is in it. `None`: it cannot be told, or is none of ours.

@@ -49,9 +49,9 @@ pub use client::{
 };
 #[cfg(feature = "mqttbytes")]
 pub use compat::{NotConvertible, from_mqttbytes, to_mqttbytes};
-#[cfg(feature = "broker")]
-pub(crate) use decode::decode_like;
 pub use decode::{DecodeLimits, Frame, connect_version, decode, frame};
+#[cfg(feature = "broker")]
+pub(crate) use decode::{decode_like, id_at};
 pub use encode::{EncodeError, encode, encoded_len};
 pub use error::DecodeError;
 #[cfg(feature = "broker")]
