@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::id::ConnId;
-use crate::proto::mqtt::{Ack, Packet, PacketId, PropertyId, Publish, QoS, ReasonCode, Version, decode_like, id_at};
+use crate::proto::mqtt::{Ack, Packet, PacketId, PropertyId, Publish, QoS, ReasonCode, Version, id_at, id_of_like};
 use crate::time::Moment;
 
 use super::access::{Access, AccessToken, Answer, Client, Denied, PublishQuestion};
@@ -146,12 +146,14 @@ impl Core {
             // Their acknowledgements may have to wait.
             _ => usize::from(self.bounds.inflight_max).saturating_sub(self.sessions.get(who)?.receiving()),
         };
-        let packet = wire.bytes.get(..wire.len)?;
+        let head = wire.bytes.get(..wire.len - publish.payload.len())?;
+        let id_at = id_at(head, publish.topic);
+        let is_like = |next: &[u8]| match publish.id {
+            None => next.starts_with(head),
+            Some(_) => next.get(..head.len()).is_some_and(|next| id_of_like(head, id_at, next).is_some()),
+        };
         let mut count = 1;
-        while count < most
-            && let Some(next) = wire.bytes.get(count * wire.len..)
-            && decode_like(*publish, packet, next).is_some()
-        {
+        for _ in wire.bytes.chunks_exact(wire.len).take(most).skip(1).take_while(|next| is_like(next)) {
             match self.ask_last(conn, sink, ask) {
                 Asked::Allowed => count += 1,
                 Asked::Denied(denied) => {

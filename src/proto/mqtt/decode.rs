@@ -117,13 +117,18 @@ pub(crate) fn decode_like<'a>(publish: Publish<'a>, packet: &[u8], bytes: &'a [u
     if publish.id.is_none() {
         return packet.starts_with(head).then_some((Publish { payload, ..publish }, packet.len()));
     }
-    let (start, rest) = head.split_at_checked(id_at(packet, publish.topic))?;
-    let (id, properties) = rest.split_first_chunk()?;
-    if !packet.starts_with(start) || !packet.get(..payload_at)?.ends_with(properties) {
-        return None;
-    }
-    let id = Some(PacketId::new(u16::from_be_bytes(*id))?);
+    let id = Some(id_of_like(packet.get(..payload_at)?, id_at(packet, publish.topic), head)?);
     Some((Publish { id, payload, ..publish }, packet.len()))
+}
+
+/// The packet identifier in the head of a message of QoS 1 or 2, if it differs in that only from another, which has it at this place.
+#[cfg(feature = "broker")]
+#[inline]
+pub(crate) fn id_of_like(other: &[u8], id_at: usize, head: &[u8]) -> Option<PacketId> {
+    let (start, rest) = head.split_at_checked(id_at)?;
+    let (id, properties) = rest.split_first_chunk()?;
+    let is_like = other.len() == head.len() && other.starts_with(start) && other.ends_with(properties);
+    PacketId::new(u16::from_be_bytes(*id)).filter(|_| is_like)
 }
 
 /// Where the packet identifier stands in a message of QoS 1 or 2 with this topic.

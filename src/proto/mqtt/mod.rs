@@ -51,7 +51,7 @@ pub use client::{
 pub use compat::{NotConvertible, from_mqttbytes, to_mqttbytes};
 pub use decode::{DecodeLimits, Frame, connect_version, decode, frame};
 #[cfg(feature = "broker")]
-pub(crate) use decode::{decode_like, id_at};
+pub(crate) use decode::{decode_like, id_at, id_of_like};
 pub use encode::{EncodeError, encode, encoded_len};
 pub use error::DecodeError;
 #[cfg(feature = "broker")]
