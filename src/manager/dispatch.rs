@@ -96,7 +96,7 @@ pub(crate) fn call_both<'e, S>(
         next = goes_on(core);
         if next == whom {
             what = second().what();
-            if core.watch.is_some() {
+            if core.watch.as_mut().is_some_and(|watch| !watch.goes_on(what)) {
                 leave(core);
                 enter(core, Some(key), what);
             }

@@ -259,6 +259,24 @@ impl Watched {
         }
     }
 
+    /// It has returned, and runs again at once for the same connection, told of something else. False, and nothing is done,
+    /// where the clock must be looked at in between: then it leaves and enters.
+    #[inline]
+    pub(crate) fn goes_on(&mut self, what: What) -> bool {
+        if let Some(stalls) = &mut self.stalls
+            && (stalls.watchdog.has_caught(self.version) || !stalls.times.goes_on(what))
+        {
+            return false;
+        }
+        let watch = &*self.watch;
+        watch.version.store(self.version.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        watch.what.store(what.code(), Ordering::Relaxed);
+        self.version = self.version.wrapping_add(2);
+        watch.version.store(self.version, Ordering::Release);
+        true
+    }
+
     /// It has returned.
     #[inline]
     pub(crate) fn leave(&mut self, clock: &mut Clock) {

@@ -146,6 +146,19 @@ impl Latencies {
         self.began = Some(now);
     }
 
+    /// A call that is not timed is followed by another of the same connection. False, and nothing is done, where one of the two
+    /// is timed.
+    #[inline]
+    pub(super) fn goes_on(&mut self, what: What) -> bool {
+        if self.began.is_some() || self.skip == 0 {
+            return false;
+        }
+        self.skip -= 1;
+        self.untimed += 1;
+        self.last.what = what;
+        true
+    }
+
     #[inline]
     pub(super) fn leave(&mut self, watch: &Watch, clock: &mut Clock) {
         if let Some(began) = self.began.take() {
