@@ -248,6 +248,22 @@ fn a_body_below_the_floor_of_bytes_per_second_is_408() {
 }
 
 #[test]
+fn a_body_that_is_whole_as_its_window_ends_is_answered_and_not_refused() {
+    for collect in [false, true] {
+        let mut server = if collect { serve(ending) } else { serve(streaming) };
+        let mut client = server.connect();
+        server.send(&mut client, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n");
+        server.settle();
+        // Far below the floor; but in the turn in which the window ends, nothing is missing any more.
+        server.clock.advance(10 * SECOND);
+        server.send(&mut client, b"abc");
+        assert_eq!(server.reply(&mut client).status, 200);
+        assert_eq!(server.ask(&mut client, &get("/next")).text(), "GET /next ", "collect: {collect}");
+        assert_eq!(server.count("Closed"), 0);
+    }
+}
+
+#[test]
 fn the_floor_holds_for_windows_shorter_than_a_second() {
     let limits = Limits::new().rate_floor(1000).rate_grace(Duration::from_millis(500)).head_timeout(100 * SECOND);
     let mut server = serve_within(limits, ending);

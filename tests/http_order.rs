@@ -311,6 +311,80 @@ fn a_panic_in_a_handler_closes_its_connection_and_no_other() {
     assert_eq!(server.end(&mut bad), "");
 }
 
+/// Pipelined, so that the connection is in the midst of its life, and more waits behind.
+#[test]
+fn a_panic_is_named_by_its_event_and_nothing_is_told_after_it_but_the_end() {
+    for event in ["HttpHead", "HttpRequest"] {
+        let mut server = serve(move |cx: &mut Cx<'_>, ev: Event<'_>| {
+            cx.state.push(describe(&ev));
+            match &ev {
+                Event::HttpHead(request) | Event::HttpRequest(request) => {
+                    assert!(request.target() != "/panic" || ev.name() != event, "on purpose");
+                }
+                _ => {}
+            }
+            if let Event::HttpRequest(_) = ev {
+                cx.reply(Response::text(200, "fine"));
+            }
+        });
+        server.manager.on_panic(|log, panic| log.push(format!("panic at {}", panic.event)));
+        let mut client = server.connect();
+        assert_eq!(server.ask(&mut client, &get("/first")).text(), "fine", "{event}");
+        let conn = server.net().connections()[1].id;
+        server.manager.state_mut().clear();
+        server.send(&mut client, &[get("/before"), get("/panic"), get("/behind")].concat());
+        server.until_logged("Closed");
+        let mut expected = vec!["HttpHead GET /before", "HttpRequest /before ", "HttpHead GET /panic"];
+        expected.extend((event == "HttpRequest").then_some("HttpRequest /panic "));
+        let named = format!("panic at {event}");
+        expected.extend([named.as_str(), "Closed: its handler panicked"]);
+        assert_eq!(server.log(), expected);
+        assert_eq!((server.manager.stats().handler_panics, server.net().info(conn).is_none()), (1, true), "{event}");
+        assert_eq!(server.reply(&mut client).text(), "fine", "{event}");
+        assert_eq!(server.end(&mut client), "", "{event}");
+    }
+}
+
+#[test]
+fn a_handler_that_is_replaced_at_the_head_is_not_told_of_the_request() {
+    let mut server = serve(|cx: &mut Cx<'_>, ev: Event<'_>| {
+        cx.state.push(format!("old {}", describe(&ev)));
+        if let Event::HttpHead(request) = &ev
+            && request.target() == "/swap"
+        {
+            let new = |cx: &mut Cx<'_>, ev: Event<'_>| {
+                cx.state.push(format!("new {}", describe(&ev)));
+                if let Event::HttpRequest(_) = ev {
+                    cx.reply(Response::text(200, "new"));
+                }
+            };
+            cx.net.set_handler(cx.conn, new);
+        }
+        if let Event::HttpRequest(_) = ev {
+            cx.reply(Response::text(200, "old"));
+        }
+    });
+    for before in ["", "/before"] {
+        server.manager.state_mut().clear();
+        let mut client = server.connect();
+        let mut expected = Vec::new();
+        if !before.is_empty() {
+            server.send(&mut client, &get(before));
+            assert_eq!(server.reply(&mut client).text(), "old");
+            expected.extend(["old HttpHead GET /before", "old HttpRequest /before "]);
+        }
+        server.send(&mut client, &[get("/swap"), get("/after")].concat());
+        assert_eq!(server.reply(&mut client).text(), "new", "{before}");
+        assert_eq!(server.reply(&mut client).text(), "new", "{before}");
+        expected.extend(["old HttpHead GET /swap", "new HttpRequest /swap "]);
+        expected.extend(["new HttpHead GET /after", "new HttpRequest /after "]);
+        let told: Vec<_> = server.log().iter().filter(|line| line.contains(" Http")).collect();
+        assert_eq!(told, expected);
+        client.shut();
+        server.until_logged("new Closed");
+    }
+}
+
 #[test]
 fn a_stop_lets_requests_in_flight_finish() {
     let mut server = serve(|cx: &mut Cx<'_>, ev: Event<'_>| match ev {

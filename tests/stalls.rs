@@ -52,6 +52,40 @@ fn a_handler_that_blocks_is_named_while_it_blocks() {
     assert!(latency.times.max() >= ms(20), "{latency:?}");
 }
 
+/// The two are told in one go.
+#[cfg(feature = "http")]
+#[test]
+fn the_head_of_a_request_is_not_blamed_for_the_request_nor_the_other_way_round() {
+    for event in ["HttpHead", "HttpRequest"] {
+        let (told, hook) = told();
+        let mut manager = Manager::new(None).unwrap();
+        let handler = move |cx: &mut Ctx<'_, Option<Stall>>, ev: Event<'_>| {
+            if let Event::HttpHead(request) | Event::HttpRequest(request) = &ev
+                && request.target() == "/blocks"
+                && ev.name() == event
+            {
+                *cx.state = Some(told.recv_timeout(DEADLINE).expect("somebody says that this blocks"));
+            }
+            if let Event::HttpRequest(_) = ev {
+                cx.reply(vansire::http::Response::text(200, "done"));
+            }
+        };
+        let listener = manager.net().listen("http://127.0.0.1:0", handler).unwrap();
+        manager.watch_stalls(StallWatch::new().threshold(ms(100)).on_stall(hook)).unwrap();
+        let mut stream = client(addr(&mut manager, listener));
+        // Behind another one, the connection is known.
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /blocks HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        until(&mut manager, "the stall", |manager| manager.state().is_some());
+        let running = manager.state_mut().take().and_then(|stall| stall.running).expect("a handler ran");
+        assert_eq!(running.event, event);
+        assert_eq!(manager.stats().stalls, 1, "{event}");
+        for name in ["HttpHead", "HttpRequest"] {
+            let mut long = manager.latencies().iter().filter(|latency| latency.times.max() >= ms(100));
+            assert_eq!(long.any(|latency| latency.event == name), name == event, "{event}: {name}");
+        }
+    }
+}
+
 #[test]
 fn a_udp_socket_is_named_by_its_url() {
     let url = "udp://127.0.0.1:0";
