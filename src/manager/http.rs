@@ -197,11 +197,6 @@ impl HttpConn {
         !self.bits.has(Bits::BODY_PENDING) && !self.bits.has(Bits::UNREAD)
     }
 
-    /// The client waits for 100 before it sends the body, as far as we know.
-    pub(crate) fn waits_for_100(&self) -> bool {
-        self.bits.has(Bits::EXPECTS)
-    }
-
     #[inline]
     fn begin(&mut self, head: &Head<'_>) {
         // Zero stands for "whichever".

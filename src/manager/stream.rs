@@ -75,7 +75,11 @@ impl<S> Core<S> {
         }
         let Some(conn) = self.conns.get_mut(key) else { return };
         let is_hung_up = conn.flags.has(Flags::HUNG_UP);
-        if !conn.settles_with_flush() {
+        #[cfg(feature = "http")]
+        let is_settled = conn.waits_for_flush(self.now);
+        #[cfg(not(feature = "http"))]
+        let is_settled = false;
+        if !is_settled {
             self.settle(key);
         }
         if is_hung_up {
@@ -476,15 +480,6 @@ impl Conn {
             }
         }
         (written, None)
-    }
-
-    /// Its output is flushed at the end of this turn, and the connection settled with it: until then it needs nothing.
-    fn settles_with_flush(&self) -> bool {
-        #[cfg(feature = "http")]
-        if let Proto::Http(http) = &self.proto {
-            return self.flags.has(Flags::DIRTY) && !self.flags.has(Flags::EOF) && !http.waits_for_100();
-        }
-        false
     }
 
     /// The socket has input, and somebody wants it now.

@@ -261,6 +261,7 @@ impl Watched {
 
     /// It has returned, and runs again at once for the same connection, told of something else. False, and nothing is done,
     /// where the clock must be looked at in between: then it leaves and enters.
+    #[cfg(feature = "http")]
     #[inline]
     pub(crate) fn goes_on(&mut self, what: What) -> bool {
         if let Some(stalls) = &mut self.stalls

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::task::Poll;
 
 use tokio::task::JoinSet;
 use vansire::Limits;
@@ -94,10 +95,15 @@ fn a_message_that_never_has_room_is_an_error_at_once_or_when_the_others_have_gon
         let (short, long) = (q1("a", ""), q1("a", &long));
         // Before there is a connection, everything waits.
         let mut first = Hand::new(client.publish(&short));
-        assert!(first.poll().is_pending());
+        let looked = first.poll();
         let e = client.publish(&long).await.unwrap_err();
         assert!(e.is_limit_reached(), "{e}");
-        assert_eq!(first.await.unwrap(), ReasonCode::NoMatchingSubscribers);
+        // A loop that had the processor meanwhile may have been answered already.
+        let answer = match looked {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => first.await,
+        };
+        assert_eq!(answer.unwrap(), ReasonCode::NoMatchingSubscribers);
     });
 }
 

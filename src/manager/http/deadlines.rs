@@ -32,6 +32,28 @@ impl Conn {
         (self.due, self.deadline) = (Due::Idle, at);
         true
     }
+
+    /// Its output leaves at the end of the turn, which settles it again: until then it waits for that and for nothing else. The
+    /// usual case of `settle_http` after a read, which does more where this is false.
+    #[inline]
+    pub(crate) fn waits_for_flush(&mut self, now: Moment) -> bool {
+        let Proto::Http(http) = &self.proto else { return false };
+        if http.bits.has(Bits::EXPECTS) || self.flags.has(Flags::EOF) || self.is_ending() {
+            return false;
+        }
+        if !self.flags.has(Flags::DIRTY) || self.output.as_ref().is_none_or(|output| output.is_empty()) {
+            return false;
+        }
+        if self.due != Due::Output {
+            let at = now.after(self.limits.rate_grace.saturating_mul(OUTPUT_WINDOWS));
+            // Sooner than the heap will wake us.
+            if at < self.armed {
+                return false;
+            }
+            (self.due, self.deadline, self.moved) = (Due::Output, at, 0);
+        }
+        true
+    }
 }
 
 impl<S> Core<S> {

@@ -148,6 +148,7 @@ impl Latencies {
 
     /// A call that is not timed is followed by another of the same connection. False, and nothing is done, where one of the two
     /// is timed.
+    #[cfg(feature = "http")]
     #[inline]
     pub(super) fn goes_on(&mut self, what: What) -> bool {
         if self.began.is_some() || self.skip == 0 {
