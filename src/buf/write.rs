@@ -154,6 +154,7 @@ impl WriteBuf {
 
     /// Gives the queue to one write call and drops what it took. `UnexpectedEof`: a file has become shorter than it was when
     /// it was queued, so that what was promised can never be sent.
+    #[inline(always)]
     pub(crate) fn write_to(&mut self, to: &mut impl Sink) -> io::Result<usize> {
         let tail = &self.tail[self.sent..];
         let n = match (self.chunks.front(), self.chunks.len() + usize::from(!tail.is_empty())) {

@@ -94,7 +94,7 @@ impl<S> Core<S> {
         dispatch::call(state, self, key, Event::Accepted { listener: ConnId(listener) });
         // Most clients have spoken by now. One that wanted a single answer, and is about to be done with, is never watched:
         // that saves two system calls of its seven.
-        self.serve_stream(state, key);
+        self.serve_new_stream(state, key);
         if self.conns.get(key).is_some_and(|conn| !conn.flags.has(Flags::CLOSING | Flags::DRAINING)) {
             self.watch_stream(key, Watch::Read);
         }

@@ -31,7 +31,13 @@ enum Read {
 }
 
 impl<S> Core<S> {
+    /// As [`serve_stream`](Self::serve_stream), out of line.
+    pub(crate) fn serve_new_stream(&mut self, state: &mut S, key: Key) {
+        self.serve_stream(state, key);
+    }
+
     /// Looks at a stream that is ready, or has input left over: reads, parses, dispatches, within the turn's bounds.
+    #[inline(always)]
     pub(crate) fn serve_stream(&mut self, state: &mut S, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.flags.has(Flags::LINGERING) {
@@ -273,6 +279,7 @@ impl<S> Core<S> {
         self.dirty = dirty;
     }
 
+    #[inline(always)]
     fn flush(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         if let Some(mut output) = conn.output.take() {
@@ -422,6 +429,7 @@ impl<S> Core<S> {
 
 impl Conn {
     /// Reads once into `room` and keeps the readiness bits.
+    #[inline(always)]
     fn read(&mut self, room: &mut [u8]) -> Read {
         let Io::Stream(stream) = &mut self.io else { return Read::Empty };
         loop {
@@ -452,6 +460,7 @@ impl Conn {
 
     /// Writes one turn's share of the output and keeps the readiness bits. Returns how much was written, and why no more
     /// ever will be.
+    #[inline(always)]
     fn write(&mut self, output: &mut WriteBuf) -> (usize, Option<CloseReason>) {
         let mut written = 0;
         for _ in 0..WRITES_PER_TURN {

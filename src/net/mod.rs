@@ -15,6 +15,7 @@ mod resolve;
 mod sockets;
 mod sockopt;
 mod stream;
+mod syscall;
 #[cfg(test)]
 mod testing;
 mod udp;

@@ -1,6 +1,6 @@
 //! One connected stream, or one that is being connected: TCP or a Unix socket.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Write};
 use std::net::{Shutdown, SocketAddr};
 
 use socket2::{SockRef, Type};
@@ -10,6 +10,7 @@ use crate::net::addr::Address;
 #[cfg(feature = "sim")]
 use crate::net::mem::MemStream;
 use crate::net::sockopt::{self, Common};
+use crate::net::syscall;
 use crate::options::{ConnectOptions, ListenOptions};
 use crate::reactor::Source;
 
@@ -84,11 +85,12 @@ impl Stream {
         }
     }
 
+    #[inline(always)]
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.read(buf),
+            Self::Tcp(stream) => syscall::recv(stream, buf),
             #[cfg(unix)]
-            Self::Unix(stream) => stream.read(buf),
+            Self::Unix(stream) => syscall::recv(stream, buf),
             #[cfg(feature = "sim")]
             Self::Mem(stream) => stream.read(buf),
         }
@@ -170,21 +172,23 @@ impl<'a> From<&'a ConnectOptions> for Common<'a> {
 }
 
 impl Write for Stream {
+    #[inline(always)]
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.write(buf),
+            Self::Tcp(stream) => syscall::send(stream, buf),
             #[cfg(unix)]
-            Self::Unix(stream) => stream.write(buf),
+            Self::Unix(stream) => syscall::send(stream, buf),
             #[cfg(feature = "sim")]
             Self::Mem(stream) => stream.write(buf),
         }
     }
 
+    #[inline(always)]
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.write_vectored(bufs),
+            Self::Tcp(stream) => syscall::send_vectored(stream, bufs),
             #[cfg(unix)]
-            Self::Unix(stream) => stream.write_vectored(bufs),
+            Self::Unix(stream) => syscall::send_vectored(stream, bufs),
             #[cfg(feature = "sim")]
             Self::Mem(stream) => stream.write_vectored(bufs),
         }
@@ -199,10 +203,7 @@ impl Sink for Stream {
     #[cfg(all(feature = "static", any(target_os = "linux", target_os = "android")))]
     fn write_more(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => {
-                use rustix::net::SendFlags;
-                Ok(rustix::net::send(stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
-            }
+            Self::Tcp(stream) => syscall::send_more(stream, bytes),
             Self::Unix(_) => self.write(bytes),
             #[cfg(feature = "sim")]
             Self::Mem(_) => self.write(bytes),
