@@ -31,7 +31,8 @@ enum Read {
 }
 
 impl<S> Core<S> {
-    /// As [`serve_stream`](Self::serve_stream), out of line.
+    /// As [`serve_stream`](Self::serve_stream), out of line: one copy of it in the loop is enough.
+    #[inline(never)]
     pub(crate) fn serve_new_stream(&mut self, state: &mut S, key: Key) {
         self.serve_stream(state, key);
     }
