@@ -1,10 +1,10 @@
 //! The system calls of a stream in line: without a function that returns between them and the loop.
 //!
 //! A function that was entered before a system call and returns after it costs far more than a return does elsewhere: those
-//! that lay there, some six, took a third of a microsecond a request, of five. A processor guesses where a function returns to from the calls
-//! that it has seen, and the kernel makes many, which some kernels on AMD also guard against being guessed. Hence rustix where
-//! it makes the call itself, while std goes through libc; and hence all that lies between the loop and here is
-//! `inline(always)`. ARCHITECTURE.md has the figures.
+//! that lay there, some six, took a third of a microsecond a request, of five. A processor guesses where a function returns to
+//! from the calls that it has seen, and the kernel makes many, which some kernels on AMD also guard against being guessed.
+//! Hence rustix where it makes the call itself, while std goes through libc; and hence all that lies between the loop and here
+//! is `inline(always)`. ARCHITECTURE.md has the figures.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod imp {
