@@ -145,7 +145,8 @@ fn handler(cx: &mut Ctx<'_, Log>, ev: Event<'_>) {
             }
         }
         Event::HttpBody(piece) => {
-            let text = String::from_utf8_lossy(piece).into_owned();
+            // A byte is a character here: a piece may begin or end within one of UTF-8.
+            let text: String = piece.iter().copied().map(char::from).collect();
             match cx.state.events.last_mut() {
                 Some(last) if last.starts_with("body ") => last.push_str(&text),
                 _ => cx.state.events.push(format!("body {text}")),
