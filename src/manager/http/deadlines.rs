@@ -24,6 +24,10 @@ impl Conn {
         if !rests || self.is_ending() || self.flags.has(Flags::EOF | Flags::PAUSED) {
             return false;
         }
+        // Nothing has come meanwhile, or it would have waited for something else: readiness alone is no sign of life.
+        if self.due == Due::Idle {
+            return true;
+        }
         let at = now.after(self.limits.idle_timeout);
         // Sooner than the heap will wake us.
         if at < self.armed {
@@ -109,9 +113,9 @@ impl<S> Core<S> {
             Phase::Answer => Due::Reply,
         };
         let wait = match due {
-            Due::Idle => idle,
             // These run on from where they began.
-            Due::Head | Due::Rate | Due::Output | Due::Reply if due == was => return,
+            Due::Idle | Due::Head | Due::Rate | Due::Output | Due::Reply if due == was => return,
+            Due::Idle => idle,
             Due::Reply => reply,
             Due::Head => head,
             Due::Rate => {
