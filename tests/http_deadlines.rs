@@ -106,6 +106,22 @@ fn an_idle_connection_is_closed_after_the_idle_timeout() {
     assert_eq!(server.log().last().unwrap(), "Closed: timed out: idle");
 }
 
+#[test]
+fn readiness_without_a_byte_does_not_prolong_the_idle_timeout() {
+    let mut server = serve(ending);
+    let mut client = server.connect();
+    assert_eq!(server.ask(&mut client, &get("/")).status, 200);
+    // Not many, as the system may keep what is not acknowledged yet, and send it on as plain bytes.
+    for _ in 0..5 {
+        assert!(lasts(&mut server, 14));
+        client.send_urgent();
+    }
+    assert!(lasts(&mut server, 4));
+    server.advance(SECOND);
+    assert_eq!(server.end(&mut client), "");
+    assert_eq!(server.log(), ["GET / ", "Closed: timed out: idle"]);
+}
+
 /// Defers every request; the test has the tokens.
 fn deferring() -> (Server, Rc<RefCell<Vec<ReplyId>>>) {
     let waiting = Rc::new(RefCell::new(Vec::new()));

@@ -191,6 +191,12 @@ impl Client {
         }
     }
 
+    /// Sends a byte that overtakes the stream: the server sees readiness, and nothing to read.
+    pub(crate) fn send_urgent(&self) {
+        let sent = socket2::SockRef::from(&self.stream).send_out_of_band(b"!").unwrap();
+        assert_eq!(sent, 1);
+    }
+
     /// Sends no more.
     pub(crate) fn shut(&self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
