@@ -281,6 +281,22 @@ fn a_server_that_takes_too_long_is_left() {
     assert_eq!(script.told(), ["Closed: timed out: idle"]);
 }
 
+#[test]
+fn readiness_without_a_byte_does_not_prolong_the_idle_timeout() {
+    let mut script = Script::new();
+    script.connect();
+    let peer = script.accept();
+    script.loop_.until("connected", |s| s.manager.stats().connected == 1);
+    for _ in 0..5 {
+        script.loop_.advance(Duration::from_secs(14));
+        peer.send_urgent();
+    }
+    script.loop_.advance(Duration::from_secs(4));
+    assert_eq!(script.told(), [""; 0]);
+    script.loop_.advance(Duration::from_secs(2));
+    assert_eq!(script.told(), ["Closed: timed out: idle"]);
+}
+
 /// What is told does not depend on how the bytes come.
 #[test]
 fn any_split_of_a_response_tells_the_same() {

@@ -34,9 +34,9 @@ impl<S> Core<S> {
         };
         let limits = &conn.limits;
         let wait = match due {
-            Due::Idle => limits.idle_timeout,
             // These run on from where they began.
-            Due::Response | Due::Continue | Due::Rate | Due::Output | Due::Reply if due == was => return,
+            Due::Idle | Due::Response | Due::Continue | Due::Rate | Due::Output | Due::Reply if due == was => return,
+            Due::Idle => limits.idle_timeout,
             Due::Response => limits.response_timeout,
             Due::Continue => limits.continue_timeout,
             Due::Reply => limits.reply_timeout,
