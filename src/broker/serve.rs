@@ -300,7 +300,7 @@ impl Broker {
     }
 
     /// As [`retained`](Self::retained), in some milliseconds however many there are: a page may have fewer than `max` messages, or
-    /// none, though there are more.
+    /// none, though there are more. A page of 0 shows nothing, and its `next` is `after`.
     pub fn retained_page(
         &self,
         filter: &str,
