@@ -315,7 +315,9 @@ impl Core {
         let mut asked = std::mem::take(&mut open.asked);
         asked.push(answer);
         open.answers = asked;
-        sink.resume(token.conn);
+        if !link.is_waiting() {
+            sink.resume(token.conn);
+        }
         true
     }
 

@@ -109,6 +109,8 @@ pub(super) struct Open {
     pub(super) asked: Vec<Answer>,
     /// All answers, for when it is looked at again.
     pub(super) answers: Vec<Answer>,
+    /// Too many of its acknowledgements wait for the store.
+    pub(super) is_held: bool,
 }
 
 pub(super) const NO_SESSION: u32 = u32::MAX;
@@ -479,7 +481,7 @@ impl Core {
             Parting::Ended(_) => sink.close(conn),
         }
         if link.session != NO_SESSION {
-            self.session_parted(link.session, why, now, sink);
+            self.session_parted(conn, link.session, why, now, sink);
         }
     }
 
@@ -608,10 +610,10 @@ impl Core {
 }
 
 impl Link {
-    /// A question about its next packet is open.
+    /// A question about its next packet is open, or the store is behind.
     #[inline]
     pub(super) fn is_waiting(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.question.is_some())
+        self.open.as_ref().is_some_and(|open| open.question.is_some() || open.is_held)
     }
 
     /// When its silence has lasted too long: one and a half times the keep-alive (MQTT-3.1.2-22).

@@ -215,7 +215,7 @@ impl Core {
     ) {
         let ids = run.packets().filter_map(|packet| packet.get(id_at..)?.first_chunk());
         let is_short = reason == ReasonCode::Success || !version.is_5();
-        if !is_short || self.ticket.is_some() || !self.unsafe_acks.is_empty() {
+        if !is_short || self.ticket.max(self.unsafe_until(who)).is_some() {
             let ticket = self.ticket;
             for id in ids.filter_map(|id| PacketId::new(u16::from_be_bytes(*id))) {
                 self.ticket = ticket;
@@ -233,17 +233,34 @@ impl Core {
     /// Sends an acknowledgement once what its packet has caused is safe, and behind the earlier ones (MQTT-4.6.0-2): one that
     /// is sent again says that the first was right.
     fn ack_when_safe(&mut self, conn: ConnId, who: u32, version: Version, packet: &Packet<'_>, sink: &mut dyn Sink) {
-        let earlier = match self.unsafe_acks.is_empty() {
-            true => None,
-            false => self.sessions.get(who).and_then(|session| session.inbound.as_ref()?.unsafe_until),
-        };
-        match self.ticket.take().max(earlier.filter(|_| earlier > self.stored)) {
+        match self.ticket.take().max(self.unsafe_until(who)) {
             None => self.ack(conn, version, packet, sink),
-            Some(ticket) => self.wait_for_store(conn, who, version, packet, ticket),
+            Some(ticket) => self.wait_for_store(conn, who, version, packet, ticket, sink),
         }
     }
 
-    fn wait_for_store(&mut self, conn: ConnId, who: u32, version: Version, packet: &Packet<'_>, ticket: Ticket) {
+    /// What the latest acknowledgement to a client waits for.
+    #[inline]
+    fn unsafe_until(&self, who: u32) -> Option<Ticket> {
+        self.sessions.get(who)?.inbound.as_ref()?.unsafe_until.filter(|until| Some(*until) > self.stored)
+    }
+
+    /// A client that sends on while the store is behind is not read once many of its acknowledgements wait: before 5.0 nothing else bounds
+    /// them, and nothing bounds those of packets that are repeated.
+    fn unsafe_acks_max(&self) -> u32 {
+        UNSAFE_ACKS_MAX.max(self.bounds.inflight_max.into())
+    }
+
+    fn wait_for_store(
+        &mut self,
+        conn: ConnId,
+        who: u32,
+        version: Version,
+        packet: &Packet<'_>,
+        ticket: Ticket,
+        sink: &mut dyn Sink,
+    ) {
+        let max = self.unsafe_acks_max();
         let mut bytes = Vec::new();
         if crate::proto::mqtt::encode(packet, version, &mut bytes).is_err() {
             return;
@@ -251,7 +268,14 @@ impl Core {
         if let Some(session) = self.sessions.get_mut(who) {
             let inbound = session.inbound();
             inbound.unsafe_until = Some(ticket);
-            inbound.waiting += u16::from(matches!(packet, Packet::PubAck(_)));
+            inbound.waiting += u32::from(matches!(packet, Packet::PubAck(_)));
+            inbound.unsafe_acks += 1;
+            if inbound.unsafe_acks == max
+                && let Some(link) = self.link_mut(conn)
+            {
+                link.open.get_or_insert_default().is_held = true;
+                sink.pause(conn);
+            }
         }
         self.unsafe_acks.push_back(UnsafeAck { ticket, conn, packet: bytes });
     }
@@ -259,15 +283,26 @@ impl Core {
     /// The store has come so far: the acknowledgements that waited for that go out.
     pub(super) fn stored(&mut self, until: Ticket, sink: &mut dyn Sink) {
         self.stored = self.stored.max(Some(until));
+        let max = self.unsafe_acks_max();
         while self.unsafe_acks.front().is_some_and(|ack| ack.ticket <= until) {
             let Some(ack) = self.unsafe_acks.pop_front() else { return };
             let Some((who, _)) = self.session_of(ack.conn) else { continue };
-            if ack.packet.first() == Some(&0x40)
-                && let Some(inbound) = self.sessions.get_mut(who).and_then(|session| session.inbound.as_mut())
-            {
-                inbound.waiting = inbound.waiting.saturating_sub(1);
+            if let Some(inbound) = self.sessions.get_mut(who).and_then(|session| session.inbound.as_mut()) {
+                inbound.waiting = inbound.waiting.saturating_sub(u32::from(ack.packet.first() == Some(&0x40)));
+                inbound.unsafe_acks = inbound.unsafe_acks.saturating_sub(1);
+                if inbound.unsafe_acks < max {
+                    self.go_on(ack.conn, sink);
+                }
             }
             self.send(ack.conn, &ack.packet, sink);
+        }
+    }
+
+    /// Reads on from a connection that was held while the store was behind.
+    fn go_on(&mut self, conn: ConnId, sink: &mut dyn Sink) {
+        let Some(link) = self.link_mut(conn) else { return };
+        if link.open.as_mut().is_some_and(|open| std::mem::take(&mut open.is_held)) && !link.is_waiting() {
+            sink.resume(conn);
         }
     }
 
@@ -287,6 +322,9 @@ impl Core {
         Flow::Next
     }
 }
+
+/// Acknowledgements to one client that may wait for the store, if not so many messages may be under way from it.
+const UNSAFE_ACKS_MAX: u32 = 1024;
 
 impl Inbound {
     fn has_received(&self, id: PacketId) -> bool {

@@ -112,6 +112,9 @@ pub(super) enum End {
 
 /// A payload of more bytes is shared by several receivers.
 pub(super) const COPY_MAX: usize = 1024;
+/// A run that is told at more length is sent message by message, so that the output's mark is looked at after each. What one read brings
+/// takes less, unless its topic came as an alias.
+const RUN_MAX: usize = 128 * 1024;
 /// And by a single one above this.
 const COPY_MAX_SINGLE: usize = 32 * 1024;
 
@@ -289,7 +292,7 @@ impl Core {
         let head = self.space.heads.of(is_5, &told, &Routing::new(publication, Some(run), 1, now)).ok()?;
         let bytes = self.space.heads.bytes.get(head.start..head.end)?;
         let len = bytes.len() + publication.payload.len();
-        if len > session.packet_max as usize {
+        if len > session.packet_max as usize || run.count * len > RUN_MAX {
             return None;
         }
         self.out.clear();
@@ -447,11 +450,18 @@ impl Core {
             }
         };
         let keeps = session.is_persistent() || share.is_some();
-        if let Err(reason) = self.put(who, conn, Telling { qos, retain, dup: false, id, ids }, routing, sink) {
-            return self.dropped_all(who, reason, count);
-        }
+        let sent = match self.put(who, conn, Telling { qos, retain, dup: false, id, ids }, routing, sink) {
+            Ok(sent) => sent,
+            Err(reason) => return self.dropped_all(who, reason, count),
+        };
         match id {
-            None => self.stats.delivered += count as u64,
+            None => {
+                self.stats.delivered += sent as u64;
+                // The mark was passed within a run.
+                if sent < count {
+                    self.dropped_all(who, DropReason::Slow, count - sent);
+                }
+            }
             Some(id) => {
                 let item = keeps.then(|| {
                     let message = Rc::clone(routing.message());
@@ -517,7 +527,7 @@ impl Core {
         End::Taken
     }
 
-    /// Sends a message to a receiver that takes it now.
+    /// Sends a message to a receiver that takes it now, or as many of a run as it takes; how many.
     fn put(
         &mut self,
         who: u32,
@@ -525,8 +535,8 @@ impl Core {
         told: Telling<'_>,
         routing: &mut Routing<'_>,
         sink: &mut dyn Sink,
-    ) -> Result<(), DropReason> {
-        let Some(session) = self.sessions.get_mut(who) else { return Ok(()) };
+    ) -> Result<usize, DropReason> {
+        let Some(session) = self.sessions.get_mut(who) else { return Ok(0) };
         let is_5 = session.version.is_5();
         if is_5 && (!told.ids.is_empty() || session.alias_max > 0) {
             return self.put_own(who, conn, told, routing, sink);
@@ -544,6 +554,7 @@ impl Core {
             place.copy_from_slice(&id.get().to_be_bytes());
         }
         let bytes = self.space.heads.bytes.get(head.start..head.end).unwrap_or_default();
+        let mut count = routing.count();
         let sent = if routing.is_shared {
             sink.write(conn, bytes, &[]);
             sink.write_shared(conn, routing.payload())
@@ -553,16 +564,25 @@ impl Core {
                 // They are told as they came.
                 Some(run) if run.wire.starts_with(bytes) => sink.write(conn, run.wire, &[]),
                 Some(run) => {
-                    let each = run.each(routing.publication);
-                    each.map(|one| sink.write(conn, bytes, one.payload)).last().unwrap_or(Sent::Queued)
+                    // A topic that came as an alias may make each far longer than it came: the mark is looked at after each.
+                    let (mut last, mut written) = (Sent::Queued, 0);
+                    for one in run.each(routing.publication) {
+                        last = sink.write(conn, bytes, one.payload);
+                        written += 1;
+                        if last == Sent::High {
+                            break;
+                        }
+                    }
+                    count = written;
+                    last
                 }
             }
         };
         if sent == Sent::High {
             session.flags.put(Flags::HIGH, true);
         }
-        self.went_out(routing.count(), len, payload.len());
-        Ok(())
+        self.went_out(count, len, payload.len());
+        Ok(count)
     }
 
     /// ... that is told something of its own.
@@ -573,14 +593,20 @@ impl Core {
         told: Telling<'_>,
         routing: &mut Routing<'_>,
         sink: &mut dyn Sink,
-    ) -> Result<(), DropReason> {
+    ) -> Result<usize, DropReason> {
         if let Some(run) = routing.run {
-            return run
-                .each(routing.publication)
-                .try_for_each(|one| self.put_one(who, conn, told, &one, routing.left, None, sink));
+            let mut sent = 0;
+            for one in run.each(routing.publication) {
+                if self.sessions.get(who).is_none_or(|session| session.flags.has(Flags::HIGH)) {
+                    break;
+                }
+                self.put_one(who, conn, told, &one, routing.left, None, sink)?;
+                sent += 1;
+            }
+            return Ok(sent);
         }
         let payload = routing.is_shared.then(|| routing.payload());
-        self.put_one(who, conn, told, routing.publication, routing.left, payload, sink)
+        self.put_one(who, conn, told, routing.publication, routing.left, payload, sink).map(|()| 1)
     }
 
     /// Sends a message to one receiver, encoded for it alone. `payload` is the message's, where it is shared.

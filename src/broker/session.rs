@@ -66,8 +66,10 @@ pub(super) struct Inbound {
     pub(super) received: Vec<u16>,
     /// What the client's topic aliases stand for, from 1. Ends with the connection.
     pub(super) aliases: Vec<Option<Box<str>>>,
-    /// Acknowledgements of QoS 1 that wait for the store.
-    pub(super) waiting: u16,
+    /// PUBACKs that wait for the store.
+    pub(super) waiting: u32,
+    /// All acknowledgements of its connection that do.
+    pub(super) unsafe_acks: u32,
     /// What the latest of its acknowledgements waits for, or has waited for.
     pub(super) unsafe_until: Option<Ticket>,
 }
@@ -199,17 +201,17 @@ impl Session {
 
     /// Messages of QoS 1 and 2 under way from the client.
     pub(super) fn receiving(&self) -> usize {
-        self.inbound.as_ref().map_or(0, |inbound| inbound.received.len() + usize::from(inbound.waiting))
+        self.inbound.as_ref().map_or(0, |inbound| inbound.received.len() + inbound.waiting as usize)
     }
 
-    /// Forgets what belongs to the connection.
-    pub(super) fn detach(&mut self) {
+    /// Forgets what belongs to the connection. The store has come as far as `stored`.
+    pub(super) fn detach(&mut self, stored: Option<Ticket>) {
         self.conn = None;
         self.flags.put(Flags::HIGH, false);
         if let Some(inbound) = &mut self.inbound {
             inbound.aliases = Vec::new();
-            inbound.waiting = 0;
-            if inbound.received.is_empty() {
+            (inbound.waiting, inbound.unsafe_acks) = (0, 0);
+            if inbound.received.is_empty() && inbound.unsafe_until <= stored {
                 self.inbound = None;
             }
         }

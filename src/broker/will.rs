@@ -41,10 +41,11 @@ impl Core {
     }
 
     /// A session has lost its connection.
-    pub(super) fn session_parted(&mut self, at: u32, why: Parting, now: Moment, sink: &mut dyn Sink) {
+    pub(super) fn session_parted(&mut self, conn: ConnId, at: u32, why: Parting, now: Moment, sink: &mut dyn Sink) {
         self.stats.clients_connected -= 1;
         let Some(session) = self.sessions.get_mut(at) else { return };
-        session.detach();
+        let had_unsafe_acks = session.inbound.as_ref().is_some_and(|inbound| inbound.unsafe_acks > 0);
+        session.detach(self.stored);
         let (client, lasts) = (Rc::clone(&session.id), session.expiry);
         // MQTT-3.1.2-10, MQTT-3.14.4-3: only an ordinary DISCONNECT takes the will along.
         if why == Parting::Disconnect(ReasonCode::Success) {
@@ -57,6 +58,9 @@ impl Core {
         if let Some(will) = &mut session.will {
             // MQTT-3.1.3-9: after its delay, or when the session ends, whichever is first.
             will.due = now.after(Duration::from_secs(will.delay.into()));
+        }
+        if had_unsafe_acks {
+            self.unsafe_acks.retain(|ack| ack.conn != conn);
         }
         self.tell(|| Event::Disconnected { client: (*client).into(), why });
         self.session_due(at, now, sink);

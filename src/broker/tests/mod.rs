@@ -3,7 +3,9 @@
 mod access;
 mod connect;
 mod delivery;
+mod marks;
 mod random;
+mod reads;
 mod retained;
 mod rows;
 mod sessions;

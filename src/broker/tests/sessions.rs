@@ -271,6 +271,49 @@ fn an_acknowledgement_waits_until_its_message_is_safe() {
     assert!(world.core.unsafe_acks.is_empty());
 }
 
+/// Before 5.0 no receive maximum bounds what is under way, and what is repeated has none in any version.
+#[test]
+fn a_client_is_not_read_while_many_of_its_acknowledgements_wait_for_the_store() {
+    let message =
+        |id: u16| Packet::Publish(Publish { qos: QoS::AtLeastOnce, id: PacketId::new(id), ..Publish::new("t", b"x") });
+    let release = |_| Packet::PubRel(Ack::new(packet_id(9)));
+    let table: [(&str, Version, &dyn Fn(u16) -> Packet<'static>); 2] =
+        [("messages", Version::Mqtt311, &message), ("releases", Version::Mqtt5, &release)];
+    for (name, version, packet) in table {
+        let mut world = World::new(Options::new().queue_messages_max(10_000).store(Slow(0)));
+        let to = world.lasting(Version::Mqtt311, "to");
+        world.subscribe(to, "t", 1);
+        world.cut(to);
+        let from = world.lasting(version, "from");
+        // So that the releases have something to wait for.
+        world.publish_as(from, Publish { qos: QoS::ExactlyOnce, id: PacketId::new(9), ..Publish::new("t", b"x") });
+        let mut rest = Vec::new();
+        for id in 1001..6001 {
+            encode(&packet(id), version, &mut rest).unwrap();
+        }
+        let mut answers = 0;
+        loop {
+            let used = world.bytes(from, &rest);
+            rest.drain(..used);
+            assert!(world.core.unsafe_acks.len() <= 1024, "{name}");
+            assert_eq!(world.wire.paused.contains(&from), !rest.is_empty(), "{name}");
+            if rest.is_empty() {
+                break;
+            }
+            assert_eq!(world.bytes(from, &rest), 0, "{name}");
+            assert!(world.heard(from).is_empty(), "{name}");
+            let latest = world.core.unsafe_acks.back().unwrap().ticket;
+            world.core.stored(latest, &mut world.wire);
+            answers += world.heard(from).len();
+            assert!(!world.wire.paused.contains(&from), "{name}");
+        }
+        assert!(answers >= 1024, "{name}: {answers}");
+        // What waits for nobody is nobody's burden.
+        world.cut(from);
+        assert!(world.core.unsafe_acks.is_empty(), "{name}");
+    }
+}
+
 /// MQTT-4.6.0-2
 #[test]
 fn no_acknowledgement_overtakes_one_that_waits_and_a_repeated_message_is_not_safe_sooner() {
