@@ -50,12 +50,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let options = ClientOptions::new().client_id("service").reconnect(Reconnect::default());
     let client = MqttClient::connect(&manager, &url, options).await?;
     let jobs = client.subscribe(Subscription::new("jobs/+", QoS::AtLeastOnce), 100, Overflow::Pause).await?;
-    manager.schedule(do_jobs(client, jobs));
+    let doing = tokio::spawn(do_jobs(client, jobs));
     println!("listening on http://{}", server.local_addr().ok_or("the listener has no address")?);
     println!("listening on {url}");
 
     let report = manager.run(tokio::signal::ctrl_c()).await;
     println!("{report}");
+    // It has seen the end of its connection.
+    doing.await??;
     Ok(())
 }
 

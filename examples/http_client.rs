@@ -26,8 +26,13 @@ fn main() -> vansire::Result<()> {
         };
         let name = url.clone();
         let handler = move |cx: &mut Ctx<'_, Errands>, ev: Event<'_>| told(cx, &name, ev);
-        manager.net().fetch(request.header("Accept", "*/*").redirects(5), handler)?;
-        manager.state_mut().open += 1;
+        match manager.net().fetch(request.header("Accept", "*/*").redirects(5), handler) {
+            Ok(_) => manager.state_mut().open += 1,
+            Err(e) => {
+                eprintln!("{url}: {e}");
+                manager.state_mut().failed = true;
+            }
+        }
     }
     while manager.state().open > 0 {
         manager.poll(None)?;

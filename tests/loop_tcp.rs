@@ -88,7 +88,7 @@ fn d4_a_bad_url_or_address_is_an_error_that_names_it() {
     let taken = taken.local_addr().unwrap();
     type Check = fn(&vansire::Error) -> bool;
     let bad: Check = vansire::Error::is_bad_url;
-    let table: [(&str, &str, Check); 12] = [
+    let table: [(&str, &str, Check); 14] = [
         ("no scheme", "127.0.0.1:80", bad),
         ("unknown scheme", "htp://127.0.0.1:80", bad),
         ("port too large", "tcp://127.0.0.1:99999", bad),
@@ -101,6 +101,8 @@ fn d4_a_bad_url_or_address_is_an_error_that_names_it() {
         ("no TLS here", "https://127.0.0.1:0", vansire::Error::is_unsupported),
         ("no such directory", "unix:/nowhere/at/all.sock", |e| e.io_kind() == Some(ErrorKind::NotFound)),
         ("user and password", "tcp://me:secret@127.0.0.1:99999", bad),
+        ("a user nobody would ask for", "tcp://me:secret@127.0.0.1:0", bad),
+        ("a broker's", "mqtt://127.0.0.1:0", |e| e.is_unsupported() && e.to_string().contains("roker")),
     ];
     for (name, url, is_right) in table {
         let e = manager.net().listen(url, record).unwrap_err();

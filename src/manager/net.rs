@@ -352,6 +352,12 @@ impl<S> Core<S> {
             speaks(url.scheme())
                 .map_err(|e| Error::with_source(e.kind(), format!("cannot listen on {url}"), e.to_string()))?
         };
+        // Whoever writes one may think that it is asked for.
+        if url.user().is_some() {
+            let what =
+                format!("cannot listen on {url}: a listener's URL has no user; who may is for the handler to say");
+            return Err(Error::new(Kind::BadUrl, what));
+        }
         let target = url.listen_target()?;
         let socket = match (url.transport(), target) {
             (Transport::Udp, Target::Inet(addr)) => self.sockets.bind_udp(addr, &options).map(Socket::Udp),
@@ -496,9 +502,19 @@ pub(crate) fn speaks(scheme: Scheme) -> Result<Speaks> {
         Scheme::Sntp => Ok(Speaks::Sntp),
         #[cfg(not(feature = "sntp"))]
         Scheme::Sntp => Err(Error::new(Kind::Unsupported, "this build has no SNTP: build with the feature `sntp`")),
-        Scheme::Ws | Scheme::Mqtt | Scheme::MqttWs => Err(Error::new(
+        #[cfg(feature = "mqtt")]
+        Scheme::Mqtt => Err(Error::new(
             Kind::Unsupported,
-            format!("this version does not speak {}; for the bare bytes use tcp:// or udp://", scheme.as_str()),
+            "MQTT has calls of its own: Broker::listen (feature `broker`) for a server, Net::mqtt_connect for a client",
+        )),
+        #[cfg(not(feature = "mqtt"))]
+        Scheme::Mqtt => Err(Error::new(
+            Kind::Unsupported,
+            "this build has no MQTT: build with the feature `mqtt`, or `broker` to listen",
+        )),
+        Scheme::Ws | Scheme::MqttWs => Err(Error::new(
+            Kind::Unsupported,
+            format!("this version does not speak {}: WebSocket is still to come", scheme.as_str()),
         )),
     }
 }

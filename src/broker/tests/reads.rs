@@ -424,7 +424,7 @@ impl Side {
                                     3 | 5 => 1,
                                     4 | 6 => 2,
                                     _ => {
-                                        if number % 10 == 0 {
+                                        if number.is_multiple_of(10) {
                                             3
                                         } else {
                                             2

@@ -277,9 +277,9 @@ fn a_client_is_not_read_while_many_of_its_acknowledgements_wait_for_the_store() 
     let message =
         |id: u16| Packet::Publish(Publish { qos: QoS::AtLeastOnce, id: PacketId::new(id), ..Publish::new("t", b"x") });
     let release = |_| Packet::PubRel(Ack::new(packet_id(9)));
-    let table: [(&str, Version, &dyn Fn(u16) -> Packet<'static>); 2] =
-        [("messages", Version::Mqtt311, &message), ("releases", Version::Mqtt5, &release)];
-    for (name, version, packet) in table {
+    type Make<'a> = &'a dyn Fn(u16) -> Packet<'static>;
+    let (message, release): (Make<'_>, Make<'_>) = (&message, &release);
+    for (name, version, packet) in [("messages", Version::Mqtt311, message), ("releases", Version::Mqtt5, release)] {
         let mut world = World::new(Options::new().queue_messages_max(10_000).store(Slow(0)));
         let to = world.lasting(Version::Mqtt311, "to");
         world.subscribe(to, "t", 1);
