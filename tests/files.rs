@@ -333,6 +333,25 @@ fn f4_a_folder_has_a_slash_an_index_or_a_listing() {
 }
 
 #[test]
+fn a_listing_is_headed_by_the_path_that_was_asked_for() {
+    let site = Site::new(&[("a b/sub/x", b"")]);
+    let table = [
+        ("", "/", "/", false),
+        ("", "/a%20b/", "/a b/", true),
+        ("/l/", "/l/", "/l/", false),
+        ("/l/", "/l/a%20b/", "/l/a b/", true),
+        ("/l/m", "/l/m/a%20b/sub/", "/l/m/a b/sub/", true),
+    ];
+    for (prefix, path, heading, has_parent) in table {
+        let mut server = site.serve(Options::new().prefix(prefix).listing(true));
+        let page = get(&mut server, path, "").text();
+        assert!(page.contains(&format!("<title>{heading}</title>")), "{path}: {page}");
+        assert!(page.contains(&format!("<h1>{heading}</h1>")), "{path}: {page}");
+        assert_eq!(page.contains("href=\"../\""), has_parent, "{path}: {page}");
+    }
+}
+
+#[test]
 fn a_prefix_is_taken_off_the_path() {
     let site = Site::new(&[("a.txt", b"text"), ("index.html", b"index"), ("docs/x", b"x")]);
     let mut server = site.serve(Options::new().prefix("/static/"));

@@ -174,7 +174,7 @@ impl Inner {
         }
         let mut names = self.root.names(&file, relative, listing::ENTRIES_MAX + 1)?;
         names.retain(|found| is_served(&found.name, self.options.hidden));
-        Ok(Found::Listing(listing::page(relative, names)))
+        Ok(Found::Listing(listing::page(&self.options.prefix, relative, names)))
     }
 
     fn resource(&self, file: File, relative: &str, known: Option<&Resource>) -> std::result::Result<Found, Refusal> {

@@ -9,11 +9,12 @@ use super::open::Found;
 /// Entries of a folder that a page shows; one that has more says so.
 pub(super) const ENTRIES_MAX: usize = 4096;
 
-/// The page: folders first, each sort by name. `found` may hold one more than is shown.
-pub(super) fn page(relative: &str, mut found: Vec<Found>) -> String {
+/// The page of a folder below the prefix: folders first, each sort by name. `found` may hold one more than is shown.
+pub(super) fn page(prefix: &str, relative: &str, mut found: Vec<Found>) -> String {
     found.sort_unstable();
     let more = found.len() > ENTRIES_MAX;
-    let title = format!("/{}", Escaped(relative));
+    let slash = if relative.is_empty() { "" } else { "/" };
+    let title = format!("{}/{}{slash}", Escaped(prefix), Escaped(relative));
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title></head>\n\
          <body><h1>{title}</h1>\n<table>\n"
@@ -64,10 +65,11 @@ mod tests {
     fn f4_names_are_escaped_in_text_and_in_links() {
         let found = |is_file, name: &str| Found { is_file, name: name.into(), len: 7 };
         let page = page(
+            "/<p>",
             "a&b",
             vec![found(true, "<script>alert('x')</script>"), found(false, "d\"e"), found(true, "javascript:x")],
         );
-        assert!(page.contains("<h1>/a&amp;b</h1>"), "{page}");
+        assert!(page.contains("<h1>/&lt;p&gt;/a&amp;b/</h1>"), "{page}");
         assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;</a></td><td>7<"), "{page}");
         assert!(page.contains("href=\"./%3Cscript%3Ealert%28%27x%27%29%3C%2Fscript%3E\""), "{page}");
         assert!(page.contains("<a href=\"./d%22e/\">d&quot;e/</a>"), "{page}");
@@ -80,6 +82,6 @@ mod tests {
     #[test]
     fn a_large_folder_is_cut_and_says_so() {
         let names: Vec<_> = (0..=ENTRIES_MAX).map(|i| Found { is_file: true, name: i.to_string(), len: 0 }).collect();
-        assert!(page("", names).contains("Only 4096 entries"));
+        assert!(page("", "", names).contains("Only 4096 entries"));
     }
 }
