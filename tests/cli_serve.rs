@@ -291,7 +291,7 @@ fn mqtt_clients_are_served_shown_and_sent_away() {
         ),
         ("one topic", "GET", "retained?topic=a/c", "", 200, r#"{"topic":"a/c","qos":0,"#),
         ("no topic", "GET", "retained?topic=%23", "", 404, ""),
-        ("no filter", "GET", "retained?filter=a%23", "", 400, ""),
+        ("no filter", "GET", "retained?filter=a%23", "", 400, "The filter cannot be used: a wildcard"),
         ("cleared", "DELETE", "retained?topic=a/c", "", 204, ""),
         ("again", "DELETE", "retained?topic=a/c", "", 404, "no retained message"),
         ("which", "DELETE", "retained", "", 400, "?topic="),
@@ -339,6 +339,33 @@ fn a_session_whose_client_is_away_can_be_ended() {
     assert_eq!(call("GET", "subscriptions?client=away").1, r#"{"items":[],"next":null}"#);
     let (status, answer) = call("DELETE", "clients?id=away");
     assert_eq!((status, answer.as_str()), (404, "No client of this id has a session.\n"));
+    program.stop();
+}
+
+#[test]
+fn a_message_is_an_object_and_its_mistakes_are_told_without_types() {
+    let program = Program::start("object", 2, MQTT, &[]);
+    let table = [
+        ("[]", "it is not a JSON object"),
+        (r#"["a","b",null,0,false]"#, "it is not a JSON object"),
+        (" \n[]", "it is not a JSON object"),
+        ("", "it is not a JSON object"),
+        ("7", "it is not a JSON object"),
+        (r#"{"topic":"a","qos":"1"}"#, "expected a JSON number"),
+        (r#"{"topic":"a","qos":1.5}"#, "qos is none of 0, 1, 2"),
+        (r#"{"topic":"a","qos":256}"#, "qos is none of 0, 1, 2"),
+        (r#"{"topic":"a","qos":-1}"#, "qos is none of 0, 1, 2"),
+        (r#"{"topic":["a"]}"#, "expected a string"),
+        (r#"{"topic":"a"} x"#, "trailing characters"),
+    ];
+    for (body, expected) in table {
+        let (status, answer) = program.call("POST", "/api/v1/publish", "", body);
+        assert_eq!(status, 400, "{body}: {answer}");
+        assert!(answer.contains("The message cannot be read: ") && answer.contains(expected), "{body}: {answer}");
+        assert!(!answer.contains("struct") && !answer.contains("u8"), "{body}: {answer}");
+    }
+    let (status, answer) = program.call("POST", "/api/v1/publish", "", " \r\n{\"topic\":\"a\",\"qos\":2}\n");
+    assert_eq!((status, answer.as_str()), (200, r#"{"receivers":0}"#));
     program.stop();
 }
 

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Number;
 
 use super::Refusal;
 use crate::app::mqtt::version_name;
@@ -196,10 +197,15 @@ struct Wanted {
     topic: String,
     payload: Option<String>,
     payload_base64: Option<String>,
-    #[serde(default)]
-    qos: u8,
+    /// Any number: an error of a narrower type would name the type.
+    #[serde(default = "at_most_once")]
+    qos: Number,
     #[serde(default)]
     retain: bool,
+}
+
+fn at_most_once() -> Number {
+    Number::from(QoS::AtMostOnce.to_u8())
 }
 
 #[derive(Serialize)]
@@ -252,13 +258,15 @@ pub(super) fn retained(cx: &Ctx<'_, Site>, request: &Request<'_>) -> Result<Opti
     if let Some(topic) = query(request, "topic")? {
         // A topic is a filter that matches nothing else.
         let found = if topic.contains(['+', '#']) { Ok(Vec::new()) } else { broker.retained(&topic, None, 1) };
-        let found = found.map_err(|e| Refusal::new(400, format!("{e}.")))?;
+        let found = found.map_err(|e| Refusal::new(400, format!("The topic cannot be used: {e}.")))?;
         let message = found.first().ok_or_else(|| Refusal::new(404, "This topic has no retained message."))?;
         return Ok(to_json(&Retained::of(message, usize::MAX)));
     }
     let (filter, after, max) = (query(request, "filter")?, query(request, "after")?, limit(request)?);
     let filter = filter.as_deref().unwrap_or("#");
-    let found = broker.retained_page(filter, after.as_deref(), max).map_err(|e| Refusal::new(400, format!("{e}.")))?;
+    let found = broker
+        .retained_page(filter, after.as_deref(), max)
+        .map_err(|e| Refusal::new(400, format!("The filter cannot be used: {e}.")))?;
     let items: Vec<_> = found.messages.iter().map(|message| Retained::of(message, PAYLOAD_MAX)).collect();
     let next = found.next.map(|after| {
         let limit = max.to_string();
@@ -277,6 +285,10 @@ pub(super) fn clear(cx: &Ctx<'_, Site>, request: &Request<'_>) -> Result<(), Ref
 
 pub(super) fn publish(cx: &mut Ctx<'_, Site>, request: &Request<'_>) -> Result<Option<Vec<u8>>, Refusal> {
     let bad = |why: &dyn std::fmt::Display| Refusal::new(400, format!("The message cannot be read: {why}."));
+    // Serde takes an array for a struct as well, its items for the fields in their order.
+    if request.body().trim_ascii_start().first() != Some(&b'{') {
+        return Err(bad(&"it is not a JSON object"));
+    }
     let wanted: Wanted = serde_json::from_slice(request.body()).map_err(|e| bad(&e))?;
     let payload = match (wanted.payload, wanted.payload_base64) {
         (Some(_), Some(_)) => return Err(bad(&"payload and payload_base64 are one too many")),
@@ -286,7 +298,8 @@ pub(super) fn publish(cx: &mut Ctx<'_, Site>, request: &Request<'_>) -> Result<O
         }
         (None, None) => Vec::new(),
     };
-    let qos = QoS::from_u8(wanted.qos).ok_or_else(|| bad(&"qos is none of 0, 1, 2"))?;
+    let qos = wanted.qos.as_u64().and_then(|qos| QoS::from_u8(qos.try_into().ok()?));
+    let qos = qos.ok_or_else(|| bad(&"qos is none of 0, 1, 2"))?;
     if wanted.topic.split('/').next() == Some("$SYS") {
         return Err(Refusal::new(403, "Only the broker publishes below $SYS.".to_owned()));
     }
