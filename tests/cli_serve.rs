@@ -375,26 +375,35 @@ fn changes_are_for_this_machine_and_no_page_of_another_site() {
     let program = Program::start("guard", 2, &config, &[("token", "a-token-of-many-letters\n")]);
     let port = program.urls[0].rsplit_once(':').expect("a port").1.to_string();
     let own = format!("Host: localhost:{port}\r\nOrigin: http://localhost:{port}\r\n");
-    // (name, fields, status of a change, status of a read)
-    let table: &[(&str, &str, u16, u16)] = &[
-        ("curl", "Host: 127.0.0.1\r\n", 200, 200),
-        ("a page of our own", &own, 200, 200),
-        ("another site", "Host: localhost\r\nOrigin: http://example.org\r\n", 403, 200),
-        ("another port", "Host: localhost\r\nOrigin: http://localhost:3000\r\n", 403, 200),
-        ("a page of nobody", "Host: localhost\r\nOrigin: null\r\n", 403, 200),
-        ("DNS rebinding", "Host: example.org\r\nOrigin: http://example.org\r\n", 403, 403),
-        ("a token", "Host: example.org\r\nAuthorization: Bearer a-token-of-many-letters\r\n", 200, 200),
-        ("another token", "Host: localhost\r\nAuthorization: Bearer a-token-of-many-lettert\r\n", 401, 401),
-        ("a password", "Host: localhost\r\nAuthorization: Basic YTpi\r\n", 200, 200),
+    let site = "The Origin `http://example.org` is another site.";
+    let name = "The Host `example.org` is not this machine: ";
+    // (name, fields, status of a change, status of a read, why the change is refused)
+    let table: &[(&str, &str, u16, u16, &str)] = &[
+        ("curl", "Host: 127.0.0.1\r\n", 200, 200, ""),
+        ("a page of our own", &own, 200, 200, ""),
+        ("another site", "Host: localhost\r\nOrigin: http://example.org\r\n", 403, 200, site),
+        (
+            "another port",
+            "Host: localhost\r\nOrigin: http://localhost:3000\r\n",
+            403,
+            200,
+            "The Origin `http://localhost:3000` is another site.",
+        ),
+        ("a page of nobody", "Host: localhost\r\nOrigin: null\r\n", 403, 200, "The Origin `null` is"),
+        ("DNS rebinding", "Host: example.org\r\nOrigin: http://example.org\r\n", 403, 403, name),
+        ("a token", "Host: example.org\r\nAuthorization: Bearer a-token-of-many-letters\r\n", 200, 200, ""),
+        ("another token", "Host: localhost\r\nAuthorization: Bearer a-token-of-many-lettert\r\n", 401, 401, ""),
+        ("a password", "Host: localhost\r\nAuthorization: Basic YTpi\r\n", 200, 200, ""),
     ];
     let body = r#"{"topic":"a"}"#;
-    for (name, fields, change, read) in table {
+    for (name, fields, change, read, why) in table {
         let length = body.len();
         let post = format!(
             "POST /api/v1/publish HTTP/1.1\r\n{fields}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         let answer = program.send(0, &post);
         assert_eq!(status(&answer), *change, "{name}: {answer}");
+        assert!(answer.contains(why), "{name}: {answer}");
         let get = format!("GET /api/v1/retained HTTP/1.1\r\n{fields}Connection: close\r\n\r\n");
         let answer = program.send(0, &get);
         assert_eq!(status(&answer), *read, "{name}: {answer}");

@@ -62,10 +62,14 @@ pub(super) fn admit(cx: &Ctx<'_, Site>, request: &Request<'_>) -> Result<(), Ref
     let local = cx.net.local_addr(cx.conn).as_ref().and_then(Address::ip);
     // A browser cannot be led to a Unix socket.
     if peer.is_some() && !names_this_machine(host, local) {
-        return Err(Refusal::new(403, "The Host is not this machine: call it localhost, or by its address."));
+        return Err(Refusal::new(
+            403,
+            format!("The Host `{host}` is not this machine: call it localhost, or by its address."),
+        ));
     }
-    if changes && request.header_all("origin").any(|origin| !is_own(origin, host)) {
-        return Err(Refusal::new(403, "The Origin is another site."));
+    if changes && let Some(origin) = request.header_all("origin").find(|origin| !is_own(origin, host)) {
+        let origin = String::from_utf8_lossy(origin);
+        return Err(Refusal::new(403, format!("The Origin `{origin}` is another site.")));
     }
     Ok(())
 }
