@@ -370,6 +370,42 @@ fn a_message_is_an_object_and_its_mistakes_are_told_without_types() {
 }
 
 #[test]
+fn what_came_through_a_proxy_is_not_from_this_machine() {
+    let token = [("token", "a-token-of-many-letters\n")];
+    let local = Program::start("proxy", 2, &format!("{MQTT}http.api_token_file = 'token'\n"), &token);
+    let config = format!("{MQTT}http.api_token_file = 'token'\nhttp.api = 'all'\n");
+    let all = Program::start("proxy-all", 2, &config, &token);
+    let fields = [
+        "Forwarded: for=192.0.2.1",
+        "X-Forwarded-For: 127.0.0.1",
+        "x-forwarded-host: localhost",
+        "X-Forwarded-Proto: https",
+        "X-Real-IP: 127.0.0.1",
+        "VIA: 1.1 a",
+        "Via: ",
+    ];
+    for field in fields {
+        let call = |program: &Program, method, target: &str, more: &str| {
+            program.call(method, &format!("/api/v1/{target}"), &format!("{field}\r\n{more}"), r#"{"topic":"a"}"#)
+        };
+        for (method, target) in [("GET", "status"), ("POST", "publish"), ("DELETE", "clients?id=x")] {
+            assert_eq!(call(&local, method, target, "").0, 404, "{field}: {method}");
+        }
+        assert_eq!(call(&all, "GET", "status", "").0, 200, "{field}");
+        let (status, why) = call(&all, "POST", "publish", "");
+        assert!(status == 403 && why.contains("came through a proxy"), "{field}: {why}");
+        for program in [&local, &all] {
+            let token = "Authorization: Bearer a-token-of-many-letters\r\n";
+            assert_eq!(call(program, "POST", "publish", token).0, 200, "{field}");
+        }
+    }
+    let (status, _) = local.call("POST", "/api/v1/publish", "X-Forwarder: a\r\nVia-Not: b\r\n", r#"{"topic":"a"}"#);
+    assert_eq!(status, 200);
+    local.stop();
+    all.stop();
+}
+
+#[test]
 fn changes_are_for_this_machine_and_no_page_of_another_site() {
     let config = format!("{MQTT}http.api_token_file = 'token'\n");
     let program = Program::start("guard", 2, &config, &[("token", "a-token-of-many-letters\n")]);

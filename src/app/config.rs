@@ -136,7 +136,7 @@ pub struct LogConfig {
 pub enum Api {
     /// Nobody.
     Off,
-    /// Peers on this machine: a loopback address, or a Unix socket.
+    /// Peers on this machine: a loopback address, or a Unix socket, and no proxy that says it asks for others.
     Local,
     /// Everybody who reaches the server.
     All,
@@ -178,11 +178,11 @@ impl Config {
 }
 
 impl Api {
-    /// Whether a peer there is answered; one without an address is on a Unix socket.
-    pub fn admits(self, peer: Option<IpAddr>) -> bool {
+    /// Whether a peer is answered that is on this machine, or is not.
+    pub fn admits(self, is_here: bool) -> bool {
         match self {
             Api::Off => false,
-            Api::Local => is_here(peer),
+            Api::Local => is_here,
             Api::All => true,
         }
     }
@@ -291,8 +291,8 @@ mod tests {
         ];
         for (peer, is_local) in table {
             let peer: Option<IpAddr> = peer.map(|peer| peer.parse().expect(peer));
-            assert_eq!(Config::default().http.api.admits(peer), is_local, "{peer:?}");
-            assert!(Api::All.admits(peer) && !Api::Off.admits(peer), "{peer:?}");
+            assert_eq!(Config::default().http.api.admits(is_here(peer)), is_local, "{peer:?}");
+            assert!(Api::All.admits(is_here(peer)) && !Api::Off.admits(is_here(peer)), "{peer:?}");
         }
     }
 

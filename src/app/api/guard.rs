@@ -48,11 +48,18 @@ pub(super) fn admit(cx: &Ctx<'_, Site>, request: &Request<'_>) -> Result<(), Ref
             false => Err(Refusal::new(401, "The token is not the one of http.api_token_file.")),
         };
     }
-    if !cx.state.api.admits(peer) {
+    let proxied = came_through_a_proxy(request.headers().map(|(name, _)| name));
+    let is_here = is_here(peer) && !proxied;
+    if !cx.state.api.admits(is_here) {
         return Err(Refusal::nothing());
     }
     let changes = !matches!(request.method(), "GET" | "HEAD");
-    if changes && !is_here(peer) {
+    if changes && proxied {
+        let why =
+            "This came through a proxy, and is for this machine, or for who has the token of http.api_token_file.";
+        return Err(Refusal::new(403, why));
+    }
+    if changes && !is_here {
         return Err(Refusal::new(403, "This is for this machine, or for who has the token of http.api_token_file."));
     }
     if !changes && cx.state.api == Api::All {
@@ -72,6 +79,13 @@ pub(super) fn admit(cx: &Ctx<'_, Site>, request: &Request<'_>) -> Result<(), Ref
         return Err(Refusal::new(403, format!("The Origin `{origin}` is another site.")));
     }
     Ok(())
+}
+
+/// Whether a proxy says that it asks for somebody else (RFC 7239 §4, RFC 9110 §7.6.3). One that does not say so cannot be told
+/// from a client of its machine.
+fn came_through_a_proxy<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
+    let begins = |name: &str| name.get(..12).is_some_and(|start| start.eq_ignore_ascii_case("x-forwarded-"));
+    names.any(|name| begins(name) || PROXY_FIELDS.iter().any(|known| name.eq_ignore_ascii_case(known)))
 }
 
 /// Whether it is a name that no DNS of others can lead here by: an address of this machine, or `localhost` (RFC 6761 §6.3).
@@ -96,6 +110,8 @@ fn is_own(origin: &[u8], host: &str) -> bool {
 }
 
 const TOKEN_MIN: usize = 16;
+/// Besides all that begin with `X-Forwarded-`.
+const PROXY_FIELDS: [&str; 3] = ["Forwarded", "X-Real-IP", "Via"];
 
 #[cfg(test)]
 mod tests {
@@ -124,6 +140,24 @@ mod tests {
         ];
         for (host, expected) in table {
             assert_eq!(names_this_machine(host, local), expected, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn fields_of_proxies_are_known_in_any_case() {
+        let table = [
+            ("Forwarded", true),
+            ("via", true),
+            ("X-REAL-IP", true),
+            ("X-Forwarded-For", true),
+            ("x-forwarded-client-cert", true),
+            ("X-Forwarded", false),
+            ("X-Forwarder-For", false),
+            ("Via-Not", false),
+            ("Host", false),
+        ];
+        for (name, expected) in table {
+            assert_eq!(came_through_a_proxy(["Accept", name].into_iter()), expected, "{name}");
         }
     }
 

@@ -237,8 +237,13 @@ fn listens_on(text: &str, scheme: Scheme) -> Result<(), String> {
     url.listen_target().map_err(|e| e.to_string())?;
     let name = scheme.as_str();
     if url.scheme().is_tls() {
+        let seems = match scheme {
+            Scheme::Http => " (who comes through one seems to be on this machine: see http.api)",
+            Scheme::Mqtt => " (who comes through one seems to be on this machine: see mqtt.anonymous)",
+            _ => "",
+        };
         return Err(format!(
-            "bad URL `{url}`: this version has no TLS; listen on {name}, behind a proxy that speaks it"
+            "bad URL `{url}`: this version has no TLS; listen on {name}, behind a proxy that speaks it{seems}"
         ));
     }
     if url.scheme() != scheme {

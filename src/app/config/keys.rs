@@ -22,7 +22,8 @@ pub(super) static KEYS: [Key<Config>; 54] = [
     Key {
         path: "http.api",
         help: "Who is answered at /api/v1/, where the pages name every peer: peers on this machine (local), everybody (all), nobody (off). \
-               Behind a proxy on this machine everybody is local: there, switch it off.",
+               This machine: its loopback addresses (no others of it) and Unix sockets. Behind a proxy on this machine everybody seems \
+               to be on it: there, switch this off, or do not have the proxy pass /api/.",
         slot: |c| Slot::Word(&mut c.http.api),
     },
     Key {

@@ -377,7 +377,8 @@ const PREFIX: &str = "VANSIRE__";
 const NOT_YET: &[(&[&str], &str)] = &[
     (
         &["tls", "cert", "certificate", "cert_file", "certfile", "key", "key_file", "keyfile", "ca", "cafile"],
-        "this version has no TLS; listen on http, behind a proxy that speaks it",
+        "this version has no TLS; listen on http, behind a proxy that speaks it \
+         (who comes through one seems to be on this machine: see http.api)",
     ),
     (&["bonjour", "zeroconf", "avahi"], "the local network is a matter of [mdns]"),
     (&["sntp", "ntp", "clock"], "the clock is a matter of [time]"),
@@ -662,14 +663,16 @@ linger_timeout = 0
                 "TLS",
                 "[http.tls]\ncert = 'x'",
                 &[
-                    "1:7: unknown key `http.tls`: this version has no TLS; listen on http, behind a proxy that speaks it",
+                    "1:7: unknown key `http.tls`: this version has no TLS; listen on http, behind a proxy that speaks it \
+                     (who comes through one seems to be on this machine: see http.api)",
                 ],
             ),
             (
                 "TLS, without its key",
                 "http.listen = 'https://:443'",
                 &[
-                    "1:15: http.listen: bad URL `https://:443/`: this version has no TLS; listen on http, behind a proxy that speaks it",
+                    "1:15: http.listen: bad URL `https://:443/`: this version has no TLS; listen on http, behind a proxy that speaks it \
+                     (who comes through one seems to be on this machine: see http.api)",
                 ],
             ),
             (
