@@ -69,8 +69,8 @@ to = 'https://example.org/?a=b'
         ("/old//evil.example/", 308, "Location: /docs/api/evil.example/\r\n"),
         ("/www?c", 302, "Location: https://example.org/?a=b&c\r\n"),
         ("/healthz", 200, "{\"status\":\"ok\"}"),
-        ("/api/v1/status", 404, "Nothing is here."),
-        ("/api/v1/connections", 404, "Nothing is here."),
+        ("/api/v1/status", 404, r#"{"error":"Nothing is here."}"#),
+        ("/api/v1/connections", 404, r#"{"error":"Nothing is here."}"#),
     ];
     for (target, expected, part) in table {
         let answer = program.get(0, target);
@@ -338,7 +338,7 @@ fn a_session_whose_client_is_away_can_be_ended() {
     assert_eq!(call("GET", "clients?id=away").0, 404);
     assert_eq!(call("GET", "subscriptions?client=away").1, r#"{"items":[],"next":null}"#);
     let (status, answer) = call("DELETE", "clients?id=away");
-    assert_eq!((status, answer.as_str()), (404, "No client of this id has a session.\n"));
+    assert_eq!((status, answer.as_str()), (404, r#"{"error":"No client of this id has a session."}"#));
     program.stop();
 }
 
@@ -403,6 +403,33 @@ fn what_came_through_a_proxy_is_not_from_this_machine() {
     assert_eq!(status, 200);
     local.stop();
     all.stop();
+}
+
+#[test]
+fn errors_of_the_api_are_json() {
+    let program = Program::start(
+        "errors",
+        2,
+        &format!("{MQTT}http.api_token_file = 'token'\n"),
+        &[("token", "a-token-of-many-letters\n")],
+    );
+    // (method, target, field, status, the error)
+    let table: &[(&str, &str, &str, u16, &str)] = &[
+        ("GET", "clients?limit=0", "", 400, "The limit is a number from 1 to 1000."),
+        ("GET", "status", "Authorization: Bearer x", 401, "The token is not the one of http.api_token_file."),
+        ("DELETE", "retained?topic=a", "Origin: null", 403, "The Origin `null` is another site."),
+        ("GET", "retained?topic=a", "", 404, "This topic has no retained message."),
+        ("PUT", "publish", "", 405, "Only POST."),
+    ];
+    for (method, target, field, expected, error) in table {
+        let field = if field.is_empty() { String::new() } else { format!("{field}\r\n") };
+        let head = format!("{method} /api/v1/{target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{field}\r\n");
+        let answer = program.send(0, &head);
+        assert_eq!(status(&answer), *expected, "{answer}");
+        assert!(answer.contains("\r\nContent-Type: application/json"), "{answer}");
+        assert!(answer.ends_with(&format!("\r\n\r\n{{\"error\":\"{error}\"}}")), "{answer}");
+    }
+    program.stop();
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod mdns;
 mod mqtt;
 mod time;
 
+use serde::Serialize;
+
 use super::pages::{self, Connection, Connections};
 use super::serve::{self, Site};
 use crate::manager::{ConnInfo, Ctx};
@@ -47,6 +49,15 @@ impl Refusal {
 
     fn method(allow: &'static str) -> Self {
         Self { allow, ..Self::new(405, format!("Only {allow}.")) }
+    }
+
+    /// What is answered instead.
+    pub(super) fn body(&self) -> Option<Vec<u8>> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: &'a str,
+        }
+        pages::to_json(&Body { error: &self.why })
     }
 }
 

@@ -286,8 +286,8 @@ fn content(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str, access: Fo
 }
 
 fn refused(cx: &mut Ctx<'_, Site>, request: &Request<'_>, refusal: &Refusal, access: Format) {
-    let text = format!("{}\n", refusal.why);
-    let mut response = Response::text(refusal.status, &text);
+    let body = refusal.body().unwrap_or_default();
+    let mut response = Response::json(refusal.status, &body);
     if !refusal.allow.is_empty() {
         response = response.header("Allow", refusal.allow);
     }
