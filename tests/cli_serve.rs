@@ -433,6 +433,35 @@ fn errors_of_the_api_are_json() {
 }
 
 #[test]
+fn a_query_with_a_name_that_is_unknown_is_refused() {
+    let program = Program::start("query", 2, MQTT, &[]);
+    // (method, target, what is told)
+    let table = [
+        ("GET", "clients?lmit=1", "The query has `lmit`, which is unknown here: it takes id, limit, after."),
+        ("GET", "clients?limit=1&ID=s1", "The query has `ID`, which is unknown here: it takes id, limit, after."),
+        ("GET", "clients?%6cmit=1", "The query has `lmit`, which is unknown here: it takes id, limit, after."),
+        ("DELETE", "clients?name=s1", "The query has `name`, which is unknown here: it takes id."),
+        ("GET", "connections?x", "The query has `x`, which is unknown here: it takes nothing."),
+        ("GET", "subscriptions?id=a", "which is unknown here: it takes client, limit, after, after_filter."),
+        ("GET", "retained?topics=a", "which is unknown here: it takes topic, filter, limit, after."),
+        ("DELETE", "retained?filter=a", "The query has `filter`, which is unknown here: it takes topic."),
+        ("POST", "publish?retain=1", "The query has `retain`, which is unknown here: it takes nothing."),
+        ("GET", "status?x=1", "The query has `x`, which is unknown here: it takes nothing."),
+        ("GET", "time?x", "it takes nothing."),
+        ("GET", "mdns?x", "it takes nothing."),
+        ("GET", "clients?limit=1&%zz=1", "The query cannot be decoded"),
+    ];
+    for (method, target, expected) in table {
+        let (status, answer) = program.call(method, &format!("/api/v1/{target}"), "", r#"{"topic":"a"}"#);
+        assert_eq!(status, 400, "{target}: {answer}");
+        assert!(answer.contains(expected), "{target}: {answer}");
+    }
+    assert_eq!(program.call("GET", "/api/v1/status?", "", "").0, 200);
+    assert_eq!(program.call("GET", "/api/v1/status?&", "", "").0, 200);
+    program.stop();
+}
+
+#[test]
 fn changes_are_for_this_machine_and_no_page_of_another_site() {
     let config = format!("{MQTT}http.api_token_file = 'token'\n");
     let program = Program::start("guard", 2, &config, &[("token", "a-token-of-many-letters\n")]);

@@ -81,6 +81,7 @@ fn call(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str) -> Result<Rep
     if !allow.split(", ").any(|method| method == request.method()) {
         return Err(Refusal::method(allow));
     }
+    check_query(request, query_names(name, request.method()))?;
     let body = match (name, request.method()) {
         ("publish", _) => mqtt::publish(cx, request)?,
         ("clients", "DELETE") => return mqtt::kick(cx, request).map(|()| Reply::Done),
@@ -98,4 +99,28 @@ fn call(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str) -> Result<Rep
         _ => pages::to_json(&serve::status(cx)),
     };
     Ok(Reply::Json(body))
+}
+
+/// What the query of a call may have.
+fn query_names(call: &str, method: &str) -> &'static [&'static str] {
+    match (call, method) {
+        ("clients", "DELETE") => &["id"],
+        ("clients", _) => &["id", "limit", "after"],
+        ("subscriptions", _) => &["client", "limit", "after", "after_filter"],
+        ("retained", "DELETE") => &["topic"],
+        ("retained", _) => &["topic", "filter", "limit", "after"],
+        _ => &[],
+    }
+}
+
+/// Whether the query has nothing else: a slip would have another answer than the one that was asked for.
+fn check_query(request: &Request<'_>, names: &[&str]) -> Result<(), Refusal> {
+    for pair in request.query_pairs() {
+        let (name, _) = pair.map_err(|e| Refusal::new(400, format!("The query cannot be decoded: {e}.")))?;
+        if !names.contains(&&*name) {
+            let known = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+            return Err(Refusal::new(400, format!("The query has `{name}`, which is unknown here: it takes {known}.")));
+        }
+    }
+    Ok(())
 }
