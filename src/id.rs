@@ -75,6 +75,13 @@ impl ConnId {
     pub(crate) const fn dangling() -> Self {
         Self(Key { index: u32::MAX, generation: NonZeroU32::MAX })
     }
+
+    /// The id that is shown as this text.
+    #[cfg(feature = "app")]
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (index, generation) = text.split_once('.')?;
+        Some(Self(Key { index: index.parse().ok()?, generation: generation.parse().ok()? }))
+    }
 }
 
 /// A vector of slots with a free list; keys of freed slots stop matching.
@@ -149,7 +156,13 @@ impl<T> Table<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        self.slots.iter().enumerate().filter_map(|(index, slot)| Some((slot.key(index)?, slot.value.as_ref()?)))
+        self.iter_from(0)
+    }
+
+    /// What lives in that slot and those behind it.
+    pub(crate) fn iter_from(&self, first: usize) -> impl Iterator<Item = (Key, &T)> {
+        let slots = self.slots.iter().enumerate().skip(first);
+        slots.filter_map(|(index, slot)| Some((slot.key(index)?, slot.value.as_ref()?)))
     }
 }
 

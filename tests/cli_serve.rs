@@ -441,7 +441,7 @@ fn a_query_with_a_name_that_is_unknown_is_refused() {
         ("GET", "clients?limit=1&ID=s1", "The query has `ID`, which is unknown here: it takes id, limit, after."),
         ("GET", "clients?%6cmit=1", "The query has `lmit`, which is unknown here: it takes id, limit, after."),
         ("DELETE", "clients?name=s1", "The query has `name`, which is unknown here: it takes id."),
-        ("GET", "connections?x", "The query has `x`, which is unknown here: it takes nothing."),
+        ("GET", "connections?x", "The query has `x`, which is unknown here: it takes limit, after."),
         ("GET", "subscriptions?id=a", "which is unknown here: it takes client, limit, after, after_filter."),
         ("GET", "retained?topics=a", "which is unknown here: it takes topic, filter, limit, after."),
         ("DELETE", "retained?filter=a", "The query has `filter`, which is unknown here: it takes topic."),
@@ -458,6 +458,42 @@ fn a_query_with_a_name_that_is_unknown_is_refused() {
     }
     assert_eq!(program.call("GET", "/api/v1/status?", "", "").0, 200);
     assert_eq!(program.call("GET", "/api/v1/status?&", "", "").0, 200);
+    program.stop();
+}
+
+#[test]
+fn connections_come_in_pages() {
+    let program = Program::start("connections", 2, MQTT, &[]);
+    let clients = [client(&program, b"c1"), client(&program, b"c2"), client(&program, b"c3")];
+    let (mut target, mut pages, mut ids) = ("/api/v1/connections?limit=2".to_string(), 0, Vec::new());
+    loop {
+        let (status, page) = program.call("GET", &target, "", "");
+        assert_eq!(status, 200, "{page}");
+        let found: Vec<_> =
+            page.split("{\"id\":\"").skip(1).map(|item| item.split('"').next().unwrap().to_string()).collect();
+        assert!(page.starts_with("{\"items\":[") && found.len() <= 2, "{page}");
+        ids.extend(found);
+        pages += 1;
+        let (_, next) = page.rsplit_once("\"next\":").expect("the next call");
+        match next.trim_end_matches('}') {
+            "null" => break,
+            next => target = next.trim_matches('"').to_string(),
+        }
+        assert!(pages < 9, "{target}");
+    }
+    // Two listeners, three clients, and the caller; one that has left may still be there.
+    assert!(pages >= 3, "{ids:?}");
+    let (_, whole) = program.call("GET", "/api/v1/connections", "", "");
+    assert!(whole.ends_with(",\"next\":null}"), "{whole}");
+    let all = whole.matches("{\"id\":\"").count();
+    assert!(all >= 6, "{whole}");
+    let lasting = ids.iter().filter(|id| whole.contains(&format!("{{\"id\":\"{id}\""))).count();
+    assert!(lasting >= 5, "{ids:?}, {whole}");
+    for bad in ["after=x", "after=1", "after=1.0", "after=1.1.1", "after=", "limit=0", "limit=1001"] {
+        let (status, answer) = program.call("GET", &format!("/api/v1/connections?{bad}"), "", "");
+        assert_eq!(status, 400, "{bad}: {answer}");
+    }
+    drop(clients);
     program.stop();
 }
 

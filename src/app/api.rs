@@ -5,14 +5,17 @@
 //! `Host`, and is refused.
 
 mod guard;
+mod list;
 mod mdns;
 mod mqtt;
 mod time;
 
 use serde::Serialize;
 
-use super::pages::{self, Connection, Connections};
+use self::list::Page;
+use super::pages::{self, Connection};
 use super::serve::{self, Site};
+use crate::id::ConnId;
 use crate::manager::{ConnInfo, Ctx};
 use crate::proto::http::Request;
 
@@ -91,19 +94,29 @@ fn call(cx: &mut Ctx<'_, Site>, request: &Request<'_>, path: &str) -> Result<Rep
         ("retained", _) => mqtt::retained(cx, request)?,
         ("mdns", _) => pages::to_json(&mdns::of(&cx.net)),
         ("time", _) => pages::to_json(&time::of(&cx.net)),
-        ("connections", _) => {
-            let shown = |info: &ConnInfo| Connection { protocol: cx.state.protocol(info), ..Connection::from(info) };
-            let connections = cx.net.connections().iter().map(shown).collect();
-            pages::to_json(&Connections { connections })
-        }
+        ("connections", _) => connections(cx, request)?,
         _ => pages::to_json(&serve::status(cx)),
     };
     Ok(Reply::Json(body))
 }
 
+fn connections(cx: &Ctx<'_, Site>, request: &Request<'_>) -> Result<Option<Vec<u8>>, Refusal> {
+    let max = list::limit(request)?;
+    let after = match list::query(request, "after")? {
+        Some(text) => Some(ConnId::parse(&text).ok_or_else(|| Refusal::new(400, "after is the id of a connection."))?),
+        None => None,
+    };
+    let shown = |info: &ConnInfo| Connection { protocol: cx.state.protocol(info), ..Connection::from(info) };
+    let items: Vec<_> = cx.net.connections_page(after, max).iter().map(shown).collect();
+    let next = items.last().filter(|_| items.len() == max);
+    let next = next.map(|last| list::next_page("connections", &[("limit", &max.to_string()), ("after", &last.id)]));
+    Ok(pages::to_json(&Page { items, next }))
+}
+
 /// What the query of a call may have.
 fn query_names(call: &str, method: &str) -> &'static [&'static str] {
     match (call, method) {
+        ("connections", _) => &["limit", "after"],
         ("clients", "DELETE") => &["id"],
         ("clients", _) => &["id", "limit", "after"],
         ("subscriptions", _) => &["client", "limit", "after", "after_filter"],

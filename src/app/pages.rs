@@ -128,14 +128,7 @@ impl From<Stats> for Loop {
     }
 }
 
-/// The body of `/api/v1/connections`.
-#[derive(Debug, Clone, Serialize)]
-pub struct Connections {
-    /// Every connection, listeners too.
-    pub connections: Vec<Connection>,
-}
-
-/// A connection, in [`Connections`].
+/// A connection or a listener, in `/api/v1/connections`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Connection {
     /// Its id; never reused while the program runs.
@@ -267,14 +260,14 @@ mod tests {
         };
         let unix = Connection { remote: None, local: Some("unix:/run/v.sock".into()), ..accepted.clone() };
         assert_eq!(
-            text(&Connections { connections: vec![accepted, unix] }),
+            text(&[accepted, unix]),
             concat!(
-                r#"{"connections":[{"id":"7.1","kind":"accepted","protocol":"http","listener":"1.1","#,
+                r#"[{"id":"7.1","kind":"accepted","protocol":"http","listener":"1.1","#,
                 r#""remote":"127.0.0.1:40000","local":"127.0.0.1:8080","state":"open","#,
                 r#""bytes_in":10,"bytes_out":20,"age_seconds":1.5,"queued":3},"#,
                 r#"{"id":"7.1","kind":"accepted","protocol":"http","listener":"1.1","#,
                 r#""remote":null,"local":"unix:/run/v.sock","state":"open","#,
-                r#""bytes_in":10,"bytes_out":20,"age_seconds":1.5,"queued":3}]}"#
+                r#""bytes_in":10,"bytes_out":20,"age_seconds":1.5,"queued":3}]"#
             )
         );
     }

@@ -279,13 +279,22 @@ impl<S> Net<'_, S> {
     /// Every connection, listener and socket, as they are now. Costs a system call for the local address of each, but for
     /// what was accepted by a listener on a single address.
     pub fn connections(&self) -> Vec<ConnInfo> {
+        self.infos(0).collect()
+    }
+
+    /// At most so many of them, those behind that one, which may be gone. What is opened meanwhile may come before it or behind.
+    #[cfg(feature = "app")]
+    pub(crate) fn connections_page(&self, after: Option<ConnId>, max: usize) -> Vec<ConnInfo> {
+        self.infos(after.map_or(0, |id| id.0.index().saturating_add(1))).take(max).collect()
+    }
+
+    fn infos(&self, first: usize) -> impl Iterator<Item = ConnInfo> {
         let mut single: HashMap<ConnId, Option<Address>> = HashMap::new();
-        let info = |(key, conn): (Key, &Conn)| {
+        self.core.conns.iter_from(first).map(move |(key, conn)| {
             let same =
                 conn.listener.and_then(|id| single.entry(id).or_insert_with(|| self.core.single_addr(id.0)).clone());
             ConnInfo::of(ConnId(key), conn, same.or_else(|| conn.local_addr()), self.core.now)
-        };
-        self.core.conns.iter().map(info).collect()
+        })
     }
 
     /// How many connections, listeners and sockets there are.

@@ -1,18 +1,17 @@
 //! What the API tells of the broker, and what it has it do.
 
-use std::borrow::Cow;
-
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Number;
 
 use super::Refusal;
+use super::list::{Page, limit, next_page, query};
 use crate::app::mqtt::version_name;
 use crate::app::pages::to_json;
 use crate::app::serve::Site;
 use crate::broker::{ClientInfo, DropReason, Drops, Message, Stats, SubscriptionInfo};
 use crate::manager::{Ctx, Net};
 use crate::net::Address;
-use crate::proto::http::{Request, base64, form_encode};
+use crate::proto::http::{Request, base64};
 use crate::proto::mqtt::{Publish, QoS, ReasonCode};
 
 /// The broker, in the body of `/api/v1/status`.
@@ -96,14 +95,6 @@ impl From<Stats> for Mqtt {
 
 fn by_reason<S: Serializer>(drops: &Drops, to: S) -> Result<S::Ok, S::Error> {
     to.collect_map(DropReason::ALL.map(|reason| (reason.as_str(), drops.get(reason))))
-}
-
-/// A page of a list.
-#[derive(Serialize)]
-struct Page<T> {
-    items: Vec<T>,
-    /// The call for the page behind it; none on the last one.
-    next: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -310,23 +301,5 @@ pub(super) fn publish(cx: &mut Ctx<'_, Site>, request: &Request<'_>) -> Result<O
     Ok(to_json(&Published { receivers }))
 }
 
-fn query<'a>(request: &Request<'a>, name: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-    request.query(name).map_err(|e| Refusal::new(400, format!("The query cannot be decoded: {e}.")))
-}
-
-/// How many items a page may have.
-fn limit(request: &Request<'_>) -> Result<usize, Refusal> {
-    let Some(text) = query(request, "limit")? else { return Ok(PAGE) };
-    let number = text.parse().ok().filter(|number| (1..=PAGE_MAX).contains(number));
-    number.ok_or_else(|| Refusal::new(400, format!("The limit is a number from 1 to {PAGE_MAX}.")))
-}
-
-fn next_page(name: &str, pairs: &[(&str, &str)]) -> String {
-    format!("/api/v1/{name}?{}", form_encode(pairs.iter().copied()))
-}
-
-/// Items of a page, unless the caller says how many.
-const PAGE: usize = 100;
-const PAGE_MAX: usize = 1000;
 /// Bytes of a payload that is shown in a list.
 const PAYLOAD_MAX: usize = 1024;
