@@ -178,7 +178,8 @@ Configuration: the first of -c FILE, $VANSIRE_CONFIG, ./vansire.toml,
   the key http.listen of the file; a flag goes over both.
 
 Signals: SIGTERM and SIGINT let open requests finish, then end the program; a second one ends it at once.
-  SIGHUP opens the file of the access log anew, and reads the password and ACL files again, where there are any.
+  SIGHUP never ends it: it opens the file of the access log anew and reads the password and ACL files again, where
+  there are any, and a line on stderr says what was done. The configuration is read at the start only.
 
 Exit codes: 0 ended as asked; 1 failed while running; 2 the command line or the configuration is wrong. `pub`, `sub`
   and `passwd` have mosquitto's: see their --help.";

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use super::config::Output;
+use super::config::{Level, Output};
 use crate::error::{Error, Kind, Result};
 
 /// The access log, and what the program says on stderr. Lines that find the queue full are dropped and counted.
@@ -19,12 +19,16 @@ pub(super) struct Log {
     /// Says that the thread has ended.
     ended: Receiver<()>,
     dropped: Cell<u64>,
+    /// The access log is a file, which is opened anew once the flag is up.
+    reopen: Option<Arc<AtomicBool>>,
 }
 
 enum Line {
     /// Of the access log, as it is.
     Access(String),
     Note(String),
+    /// Nothing: somebody has raised the flag.
+    Reopen,
 }
 
 /// Lines that may wait.
@@ -32,19 +36,22 @@ const LINES_MAX: usize = 4096;
 
 impl Log {
     /// Starts the thread. Fails where the file cannot be opened.
-    pub(super) fn start(to: &Output) -> Result<Self> {
-        Self::with(AccessLog::open(to)?)
+    pub(super) fn start(to: &Output, level: Level) -> Result<Self> {
+        Self::with(AccessLog::open(to, level)?)
     }
 
     fn with(mut access: AccessLog) -> Result<Self> {
         let (lines, queue) = sync_channel(LINES_MAX);
         let (end, ended) = sync_channel(1);
+        let reopen = access.file.as_ref().map(|(_, flag)| Arc::clone(flag));
         let write = move || {
             let mut next = queue.recv().ok();
             while let Some(line) = next {
+                access.reopen_if_asked();
                 match line {
                     Line::Access(line) => access.write(&line),
                     Line::Note(line) => super::note(&line),
+                    Line::Reopen => {}
                 }
                 next = queue.try_recv().ok().or_else(|| {
                     // Nothing waits: what was written must be seen now.
@@ -57,7 +64,7 @@ impl Log {
         };
         let thread = thread::Builder::new().name("vansire-log".into()).spawn(write);
         thread.map_err(|e| Error::with_source(Kind::Io, "cannot start the log's thread", e))?;
-        Ok(Self { lines: Some(lines), ended, dropped: Cell::new(0) })
+        Ok(Self { lines: Some(lines), ended, dropped: Cell::new(0), reopen })
     }
 
     pub(super) fn access(&self, line: &str) {
@@ -66,6 +73,17 @@ impl Log {
 
     pub(super) fn note(&self, line: String) {
         self.write(Line::Note(line));
+    }
+
+    /// Has the access log opened anew, behind what was written before. False: it is no file.
+    pub(super) fn reopen(&self) -> bool {
+        let Some(flag) = &self.reopen else { return false };
+        flag.store(true, Ordering::Release);
+        if let Some(lines) = &self.lines {
+            // Where there is no room for it, what waits there will do.
+            let _ = lines.try_send(Line::Reopen);
+        }
+        true
     }
 
     /// Lines that nobody took in time.
@@ -100,34 +118,40 @@ struct AccessLog {
     /// The file, which is opened anew once the flag is up.
     file: Option<(PathBuf, Arc<AtomicBool>)>,
     is_failing: bool,
+    level: Level,
 }
 
 impl AccessLog {
-    fn open(to: &Output) -> Result<Self> {
+    fn open(to: &Output, level: Level) -> Result<Self> {
         let (out, file): (Box<dyn Write + Send>, _) = match to {
             Output::Stdout => (Box::new(io::stdout()), None),
             Output::Stderr => (Box::new(io::stderr()), None),
             Output::File(path) => {
                 let failed = |e| Error::io(format!("cannot open the access log {}", path.display()), e);
-                (Box::new(append(path).map_err(failed)?), Some((path.clone(), reopen_flag().map_err(failed)?)))
+                (Box::new(append(path).map_err(failed)?), Some((path.clone(), Arc::default())))
             }
         };
-        Ok(Self { out: BufWriter::new(out), file, is_failing: false })
+        Ok(Self { out: BufWriter::new(out), file, is_failing: false, level })
     }
 
     fn write(&mut self, line: &str) {
-        if self.file.as_ref().is_some_and(|(_, flag)| flag.swap(false, Ordering::Relaxed)) {
-            self.flush();
-            self.reopen();
-        }
         let written = self.out.write_all(line.as_bytes());
         self.tell(written);
     }
 
-    fn reopen(&mut self) {
+    fn reopen_if_asked(&mut self) {
+        if !self.file.as_ref().is_some_and(|(_, flag)| flag.swap(false, Ordering::Acquire)) {
+            return;
+        }
+        self.flush();
         let Some((path, _)) = &self.file else { return };
         match append(path) {
-            Ok(file) => self.out = BufWriter::new(Box::new(file)),
+            Ok(file) => {
+                self.out = BufWriter::new(Box::new(file));
+                if self.level >= Level::Info {
+                    super::note(&format!("the access log {} is opened anew", path.display()));
+                }
+            }
             // The old file is better than none.
             Err(e) => super::note(&format!("cannot open the access log {} anew: {e}", path.display())),
         }
@@ -160,14 +184,6 @@ fn append(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Raised by SIGHUP, which from now on does nothing else.
-fn reopen_flag() -> io::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    #[cfg(unix)]
-    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::clone(&flag))?;
-    Ok(flag)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::Sender;
@@ -198,7 +214,7 @@ mod tests {
         let (go, going) = sync_channel::<()>(0);
         let (taken, lines) = std::sync::mpsc::channel();
         let out = BufWriter::new(Box::new(Stalled { go: going, taken }) as Box<dyn Write + Send>);
-        let log = Log::with(AccessLog { out, file: None, is_failing: false }).expect("a thread");
+        let log = Log::with(AccessLog { out, file: None, is_failing: false, level: Level::Info }).expect("a thread");
         // More than the buffer holds: the thread stalls with the first.
         log.access(&format!("{}\n", "x".repeat(100_000)));
         for _ in 0..LINES_MAX + 10 {

@@ -17,6 +17,7 @@ use super::pages::{self, Health, Listener, Status};
 use super::reach::Reach;
 use super::redirect::Redirects;
 use crate::broker::Broker;
+use crate::broker::access::FileAccess;
 use crate::error::{Error, Kind, Result};
 use crate::event::{CloseReason, Deadline, Event, Sent};
 use crate::files::Dir;
@@ -61,13 +62,15 @@ struct Line {
 
 /// Serves until SIGINT or SIGTERM, then ends gracefully.
 pub(super) fn serve(config: &Config) -> Result<()> {
+    let not_watched = |e| Error::io("cannot watch for SIGHUP", e);
+    let mut hangup = Hangup::catch().map_err(not_watched)?;
     let folders = Folders::open(&config.http.folders).map_err(|why| Error::new(Kind::Io, why))?;
     let token = match &config.http.api_token_file {
         path if path.as_os_str().is_empty() => None,
         path => Some(api::read_token(path).map_err(|why| Error::new(Kind::Io, why))?),
     };
     let who = mqtt::access(&config.mqtt)?;
-    let log = Rc::new(Log::start(&config.log.access_to)?);
+    let log = Rc::new(Log::start(&config.log.access_to, config.log.level)?);
     let site = Site {
         folders,
         redirects: Redirects::new(&config.http.redirects),
@@ -107,7 +110,6 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         listens(&mut manager, id, "http", "");
     }
     let broker = manager.state().broker.clone();
-    let mut hangup = None;
     for listen in &config.mqtt.listen {
         let mut options = ListenOptions::new(&listen.url);
         if let Some(mode) = listen.mode {
@@ -117,26 +119,8 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         let only_here = if mqtt::is_for_here(&config.mqtt) { "; clients on this machine only may connect" } else { "" };
         let (answers, waker) = (who.answers(), manager.waker());
         answers.on_ready(move || drop(waker.wakeup(id, b"")));
-        if mqtt::has_files(&config.mqtt) && hangup.is_none() {
-            let waker = manager.waker();
-            let watched = Hangup::watch(move || drop(waker.wakeup(id, b"")));
-            hangup = Some(watched.map_err(|e| Error::io("cannot watch for SIGHUP", e))?);
-        }
         listens(&mut manager, id, "mqtt", only_here);
     }
-    // Passwords that take long to check are checked elsewhere; any listener will do to wake us.
-    let answers = who.answers();
-    manager.on_turn(move |site, net| {
-        if hangup.as_ref().is_some_and(Hangup::take) {
-            match who.reload() {
-                Ok(()) => site.note(Level::Info, || "mqtt: users and rules are read again".into()),
-                Err(error) => site.note(Level::Error, || format!("mqtt: {error}; users and rules stay as they were")),
-            }
-        }
-        while let Some((token, answer)) = answers.next() {
-            broker.answer(net, token, answer);
-        }
-    });
     if !config.time.servers.is_empty() {
         let servers = config.time.servers.iter().map(|server| items::time_server_url(server));
         let options = SyncOptions::new(servers).every(config.time.interval).floor(config.time.interval.min(FLOOR));
@@ -149,6 +133,21 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         let id = manager.net().sntp_listen(url, |_: &mut Ctx<'_, Site>, _: Event<'_>| {})?;
         listens(&mut manager, id, "sntp", "");
     }
+    // Any listener will do to wake us.
+    let (waker, first) = (manager.waker(), manager.state().listeners.first().map(|(id, _)| *id));
+    let wake = move || drop(first.map(|id| waker.wakeup(id, b"")));
+    hangup.wake_by(wake).map_err(not_watched)?;
+    let answers = who.answers();
+    let has_files = !config.mqtt.listen.is_empty() && mqtt::has_files(&config.mqtt);
+    manager.on_turn(move |site, net| {
+        if hangup.take() {
+            read_again(site, has_files.then_some(&who));
+        }
+        // Passwords that take long to check are checked elsewhere.
+        while let Some((token, answer)) = answers.next() {
+            broker.answer(net, token, answer);
+        }
+    });
     announce(&mut manager, config)?;
     let result = manager.run();
     let stats = manager.stats();
@@ -156,6 +155,19 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         .state()
         .note(Level::Info, || format!("stopped: {} requests on {} connections", stats.http_requests, stats.accepted));
     result
+}
+
+/// What SIGHUP asks for.
+fn read_again(site: &Site, who: Option<&FileAccess>) {
+    let is_opened = site.log.reopen();
+    match who.map(FileAccess::reload) {
+        Some(Ok(())) => site.note(Level::Info, || "mqtt: users and rules are read again".into()),
+        Some(Err(error)) => site.note(Level::Error, || format!("mqtt: {error}; users and rules stay as they were")),
+        None if is_opened => {}
+        None => site.note(Level::Info, || {
+            "SIGHUP: there is nothing to read again: no access log in a file, no users, no rules".into()
+        }),
+    }
 }
 
 /// Sets the machine's clock by the program's, once that is right.
