@@ -191,6 +191,38 @@ fn sighup_ends_nothing_and_says_what_it_did() {
     }
 }
 
+/// Linux has a disk that is always full.
+#[cfg(target_os = "linux")]
+#[test]
+fn lines_that_a_full_disk_does_not_take_are_counted_and_told_twice() {
+    let config = "http.listen = 'http://127.0.0.1:0'\nlog.access_to = 'access.log'\n";
+    let mut program = Program::start("full", 1, config, &[]);
+    let log = program.folder.join("access.log");
+    fs::remove_file(&log).expect("it goes");
+    std::os::unix::fs::symlink("/dev/full", &log).expect("a link");
+    program.signal("HUP");
+    assert!(program.line().ends_with("/access.log is opened anew\n"));
+    let start = Instant::now();
+    let ask = "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut asked = 0;
+    // The log's thread may be a line behind.
+    while program.send(0, ask).contains("\"log_lines_dropped_total\":0,") || asked < 3 {
+        asked += 1;
+        assert!(start.elapsed() < PATIENCE, "nothing is counted");
+    }
+    let line = program.line();
+    assert!(line.starts_with("vansire: lines of the access log are lost: No space left on device"), "{line}");
+    fs::remove_file(&log).expect("it goes");
+    program.signal("HUP");
+    // Once it was told, however many were lost.
+    assert!(program.line().ends_with("/access.log is opened anew\n"));
+    program.get(0, "/healthz");
+    let line = program.line();
+    let lost = asked + 1;
+    assert_eq!(line, format!("vansire: the access log is written again; lost meanwhile: {lost} lines\n"));
+    program.stop();
+}
+
 #[test]
 fn a_unix_socket_has_its_mode_and_the_default_log_goes_to_stdout() {
     let path = std::env::temp_dir().join(format!("vansire-serve-{}.sock", std::process::id()));

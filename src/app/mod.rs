@@ -161,6 +161,12 @@ fn source(loaded: &Loaded) -> String {
     }
 }
 
+/// How many there are, in words: `1 line`, `2 lines`.
+fn counted(number: u64, one: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{s}")
+}
+
 /// To stderr, where a failure to write must not end a server.
 fn note(what: &str) {
     let _ = writeln!(io::stderr(), "vansire: {what}");

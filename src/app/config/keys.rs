@@ -250,8 +250,8 @@ pub(super) static KEYS: [Key<Config>; 54] = [
     },
     Key {
         path: "log.access_to",
-        help: "Where these lines go. A file is appended to, and opened anew after SIGHUP. Lines that the \
-               reader or the disk does not take in time are dropped and counted; the server never waits for them.",
+        help: "Where these lines go. A file is appended to, and opened anew after SIGHUP. Lines that the reader or the disk does not take, \
+               or not in time, are lost, counted and told; the server never waits for them.",
         slot: |c| Slot::Output(&mut c.log.access_to),
     },
     Key {
