@@ -555,6 +555,46 @@ fn connections_come_in_pages() {
 }
 
 #[test]
+fn what_ends_with_the_program_is_told_at_its_end() {
+    let program = Program::start("memory", 2, MQTT, &[]);
+    program.get(0, "/healthz");
+    assert_eq!(program.stop_and_tell().1, ["vansire: stopped: 1 HTTP request, 1 connection"]);
+
+    let program = Program::start("memory", 2, MQTT, &[]);
+    // A session that stays, of 3.1.1.
+    let mut stream = program.tcp(1);
+    stream.write_all(&packet(0x10, &[b"\0\x04MQTT\x04\0\0\x3c\0\x02s1"])).expect("CONNECT");
+    assert_eq!(next_packet(&mut stream).expect("CONNACK"), b"\x20\x02\0\0");
+    stream.write_all(b"\x82\x06\0\x01\0\x01a\x01").expect("SUBSCRIBE");
+    assert_eq!(next_packet(&mut stream).expect("SUBACK"), b"\x90\x03\0\x01\x01");
+    // What is not acknowledged is held as well.
+    for retain in [true, false] {
+        let body = format!(r#"{{"topic":"a","payload":"x","qos":1,"retain":{retain}}}"#);
+        assert_eq!(program.call("POST", "/api/v1/publish", "", &body).0, 200);
+    }
+    let told = program.stop_and_tell().1;
+    let expected = [
+        "vansire: in memory, and gone with it: 1 session with 2 queued messages, 1 retained message",
+        "vansire: stopped: 2 HTTP requests, 3 connections",
+    ];
+    // Before them, the client that was sent away.
+    assert_eq!(told[told.len() - 2..], expected);
+}
+
+#[test]
+fn who_is_cut_off_at_the_end_is_counted() {
+    let config = "shutdown_timeout = '200ms'\nhttp.listen = 'http://127.0.0.1:0'\n\
+                  mqtt.listen = 'off'\nhttp.static = 'files'\n";
+    // More than the system takes for a client that does not read.
+    let program = Program::start("slow", 1, config, &[("files/large", &"x".repeat(32 << 20))]);
+    let mut slow = program.tcp(0);
+    slow.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").expect("a request");
+    slow.read_exact(&mut [0; 9]).expect("the answer begins");
+    let told = program.stop_and_tell().1;
+    assert_eq!(told, ["vansire: stopped: 1 HTTP request, 1 connection; 1 connection cut off before the end"]);
+}
+
+#[test]
 fn changes_are_for_this_machine_and_no_page_of_another_site() {
     let config = format!("{MQTT}http.api_token_file = 'token'\n");
     let program = Program::start("guard", 2, &config, &[("token", "a-token-of-many-letters\n")]);

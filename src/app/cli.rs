@@ -181,8 +181,8 @@ Signals: SIGTERM and SIGINT let open requests finish, then end the program; a se
   SIGHUP never ends it: it opens the file of the access log anew and reads the password and ACL files again, where
   there are any, and a line on stderr says what was done. The configuration is read at the start only.
 
-Exit codes: 0 ended as asked; 1 failed while running; 2 the command line or the configuration is wrong. `pub`, `sub`
-  and `passwd` have mosquitto's: see their --help.";
+Exit codes: 0 after it was told to stop, also where connections had to be cut off; 1 failed while running; 2 the command
+  line or the configuration is wrong. `pub`, `sub` and `passwd` have mosquitto's: see their --help.";
 
 #[cfg(test)]
 mod tests {

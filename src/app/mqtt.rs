@@ -4,9 +4,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::config::{Anonymous, Level, MqttConfig};
+use super::counted;
 use super::log::Log;
 use crate::broker::access::{AccessFiles, FileAccess};
-use crate::broker::{Broker, Event, Options, Parting};
+use crate::broker::{Broker, Event, Options, Parting, Stats};
 use crate::error::Result;
 use crate::proto::mqtt::{ReasonCode, Version};
 
@@ -107,6 +108,20 @@ fn line(event: &Event) -> String {
             format!("mqtt: {client:?} ({user}) may not {}{topic}: {rule}", action.word())
         }
     }
+}
+
+/// What a broker holds that the end of the program ends, in words; none where it holds nothing.
+pub(super) fn in_memory(stats: &Stats) -> Option<String> {
+    let sessions = (stats.sessions > 0).then(|| {
+        let queued = match stats.queued {
+            0 => String::new(),
+            queued => format!(" with {}", counted(queued as u64, "queued message")),
+        };
+        format!("{}{queued}", counted(stats.sessions as u64, "session"))
+    });
+    let retained = (stats.retained > 0).then(|| counted(stats.retained as u64, "retained message"));
+    let all: Vec<String> = sessions.into_iter().chain(retained).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// A version as people know it.

@@ -8,6 +8,7 @@ use super::access::{self, Entry, Format};
 use super::api::{self, Refusal, Reply, Token};
 use super::clock::{self, Keeper, Kept, Machine};
 use super::config::{Api, Config, Level, items};
+use super::counted;
 use super::folders::Folders;
 use super::hangup::Hangup;
 use super::log::Log;
@@ -149,12 +150,22 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         }
     });
     announce(&mut manager, config)?;
-    let result = manager.run();
-    let stats = manager.stats();
-    manager
-        .state()
-        .note(Level::Info, || format!("stopped: {} requests on {} connections", stats.http_requests, stats.accepted));
-    result
+    let result = manager.run_and_tell();
+    let (stats, site) = (manager.stats(), manager.state());
+    if let Some(gone) = mqtt::in_memory(&site.broker.stats()) {
+        site.note(Level::Info, || format!("in memory, and gone with it: {gone}"));
+    }
+    let cut_off = result.as_ref().map_or(0, |stopped| stopped.aborted);
+    site.note(if cut_off > 0 { Level::Warn } else { Level::Info }, || {
+        let (requests, connections) =
+            (counted(stats.http_requests, "HTTP request"), counted(stats.accepted, "connection"));
+        let but = match cut_off {
+            0 => String::new(),
+            _ => format!("; {} cut off before the end", counted(cut_off as u64, "connection")),
+        };
+        format!("stopped: {requests}, {connections}{but}")
+    });
+    result.map(drop)
 }
 
 /// What SIGHUP asks for.

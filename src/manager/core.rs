@@ -91,6 +91,8 @@ pub(crate) struct Core<S> {
     pub(crate) dirty: Vec<Key>,
     /// Connections to close at the end of the turn.
     pub(crate) closing: Vec<Key>,
+    /// Connections whose output did not leave in time, of all times.
+    pub(crate) undrained: usize,
     pub(crate) stop: Stop,
     pub(crate) stats: Stats,
 }

@@ -237,6 +237,7 @@ impl Builder {
             notices: VecDeque::new(),
             dirty: Vec::new(),
             closing: Vec::new(),
+            undrained: 0,
             stop: Stop::Running,
             stats: Stats::default(),
         };
@@ -617,7 +618,10 @@ impl<S> Core<S> {
             }
             Due::Retry => self.make_ready(key),
             Due::Linger => self.close(key, CloseReason::Local),
-            Due::Drain => self.close(key, CloseReason::TimedOut(crate::event::Deadline::Drain)),
+            Due::Drain => {
+                self.undrained += 1;
+                self.close(key, CloseReason::TimedOut(crate::event::Deadline::Drain));
+            }
             #[cfg(feature = "mqtt")]
             Due::Mqtt => self.mqtt_overdue(key),
             #[cfg(feature = "mqtt")]

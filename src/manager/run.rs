@@ -21,6 +21,11 @@ impl<S> Manager<S> {
     /// `signals` by SIGINT and SIGTERM: a first signal shuts down, a second one closes at once. Handlers that others
     /// installed for these signals still run; when `run` returns, the signals mean again what they meant before.
     pub fn run(&mut self) -> Result<()> {
+        self.run_and_tell().map(drop)
+    }
+
+    /// As [`run`](Self::run), and tells how the connections ended.
+    pub(crate) fn run_and_tell(&mut self) -> Result<Stopped> {
         #[cfg(feature = "signals")]
         let _watching = self.core.watch_signals()?;
         // Asked already, it does not wait to be told again.
@@ -28,7 +33,7 @@ impl<S> Manager<S> {
             self.poll(None)?;
         }
         let within = self.core.limits.drain_timeout;
-        self.shutdown(within)
+        self.shut_down(within)
     }
 
     /// Shuts down: stops accepting, lets requests in progress finish and output drain, at most this long, then closes
@@ -61,7 +66,7 @@ impl<S> Manager<S> {
         }
         let until = self.core.clock.now().after(within);
         self.core.begin_stop(&mut self.state);
-        Some(Stopping { until, before: self.core.carrying() })
+        Some(Stopping { until, before: self.core.carrying(), undrained: self.core.undrained })
     }
 
     /// How long what is left may take still: none when nothing is left, the time is up, or a second request has come.
@@ -74,7 +79,7 @@ impl<S> Manager<S> {
 
     /// The last step: closes what is left.
     pub(crate) fn end_shut_down(&mut self, stopping: &Stopping) -> Stopped {
-        let aborted = self.core.carrying();
+        let aborted = self.core.carrying() + (self.core.undrained - stopping.undrained);
         self.close();
         Stopped { drained: stopping.before.saturating_sub(aborted), aborted }
     }
@@ -85,6 +90,8 @@ pub(crate) struct Stopping {
     until: Moment,
     /// Connections that had something to finish.
     before: usize,
+    /// Those whose output had not left in time before it.
+    undrained: usize,
 }
 
 /// How the connections ended that had something to finish when the stop began.

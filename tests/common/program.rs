@@ -97,12 +97,18 @@ impl Program {
     }
 
     /// Ends it in order; what it had written to stdout.
-    pub(crate) fn stop(mut self) -> String {
+    pub(crate) fn stop(self) -> String {
+        self.stop_and_tell().0
+    }
+
+    /// Ends it in order; what it had written to stdout, and the lines on stderr that were not read yet.
+    pub(crate) fn stop_and_tell(mut self) -> (String, Vec<String>) {
         self.signal("TERM");
         let mut out = String::new();
         self.child.stdout.take().expect("a pipe").read_to_string(&mut out).expect("stdout");
         assert_eq!(self.child.wait().expect("its end").code(), Some(0));
-        out
+        let told = self.stderr.by_ref().lines().map(|line| line.expect("stderr")).collect();
+        (out, told)
     }
 }
 

@@ -149,7 +149,7 @@ pub(super) static KEYS: [Key<Config>; 54] = [
     },
     Key {
         path: "mqtt.limits.session_expiry_max",
-        help: "How long a session may outlive its connection, whatever its client asks for. Not set: for ever.",
+        help: "How long a session may outlive its connection, whatever its client asks for. Not set: for ever. A restart forgets it all the same.",
         slot: |c| {
             Slot::MaybeTime(&mut c.mqtt.session_expiry_max, Duration::ZERO..=Duration::from_secs(u32::MAX as u64 - 1))
         },
@@ -161,7 +161,7 @@ pub(super) static KEYS: [Key<Config>; 54] = [
     },
     Key {
         path: "mqtt.limits.queue_messages_max",
-        help: "Messages of QoS 1 and 2 that wait for a client, besides those under way.",
+        help: "Messages of QoS 1 and 2 that wait for a client, besides those under way. A restart forgets them.",
         slot: |c| Slot::Count(&mut c.mqtt.queue_messages_max, 0..=MAX),
     },
     Key {
@@ -182,7 +182,7 @@ pub(super) static KEYS: [Key<Config>; 54] = [
     },
     Key {
         path: "mqtt.limits.retained_max",
-        help: "Retained messages; above it a message of a new topic is not kept.",
+        help: "Retained messages; above it a message of a new topic is not kept. A restart forgets them.",
         slot: |c| Slot::Count(&mut c.mqtt.retained_max, 0..=MAX),
     },
     Key {
