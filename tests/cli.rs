@@ -164,7 +164,7 @@ fn what_check_prints_is_a_configuration() {
          headers = { X-A = 'b\"' }\ntypes = { wasm = 'application/wasm' }\n[[http.static]]\nroot = '.'\n\
          [[http.redirect]]\nfrom = '/a/*'\nto = '/b/*'\nstatus = 307\n[http.limits]\nrequests_max = 5\n\
          [mqtt]\nanonymous = 'all'\n[mqtt.limits]\nkeep_alive_max = 60\nqueue_overflow = 'reject'\n\
-         [time]\nservers = ['192.0.2.1', 'clock.lan:1123']\n[log]\naccess_to = 'access.log'\n",
+         [time]\nservers = ['192.0.2.1', 'clock.lan:1123', '192.0.2.2']\n[log]\naccess_to = 'access.log'\n",
     );
     folder.write("off.toml", "mqtt.listen = 'off'\n");
     let values = |output: &Output| -> Vec<String> {

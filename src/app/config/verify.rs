@@ -79,6 +79,10 @@ impl Loaded {
         if servers == 0 && self.config.time.set_system_clock {
             tell("time.set_system_clock", 0, "there is nobody to set it by: name time.servers".into());
         }
+        if servers == 2 {
+            let why = "two that disagree cannot be judged: name one, or three and more";
+            tell("time.servers", 0, why.into());
+        }
         if servers > SERVERS_MAX {
             tell("time.servers", 0, format!("{servers} servers, {SERVERS_MAX} at most"));
         }
