@@ -138,6 +138,22 @@ fn exit_codes_and_messages() {
             "there is nobody to set it by: name time.servers",
         ),
         ("run", ("VANSIRE__HTP__LISTEN", "x"), 2, "", "did you mean VANSIRE__HTTP__LISTEN?"),
+        (
+            "check",
+            ("VANSIRE_HTTP__LISTEN", "x"),
+            2,
+            "",
+            "VANSIRE_HTTP__LISTEN: it sets nothing; did you mean VANSIRE__HTTP__LISTEN?",
+        ),
+        // As Kubernetes sets them of its own accord.
+        ("check", ("VANSIRE_SERVICE_HOST", "10.0.0.1"), 0, "", "vansire: VANSIRE_SERVICE_HOST: it sets nothing: "),
+        (
+            "check",
+            ("VANSIRE__TIME__SERVERS", "192.0.2.1,192.0.2.2"),
+            2,
+            "",
+            "VANSIRE__TIME__SERVERS: time.servers: two that disagree cannot be judged: name one, or three and more",
+        ),
     ];
     for (arguments, variable, code, out, err) in table {
         let output = folder.run(arguments, &[*variable]);

@@ -8,6 +8,7 @@ pub mod publish;
 pub mod subscribe;
 
 pub use flags::ClientFlags;
+pub(super) use flags::PASSWORD_VARIABLE;
 pub use publish::PublishFlags;
 pub use subscribe::SubscribeFlags;
 

@@ -68,6 +68,9 @@ pub fn main() -> ExitCode {
         Command::Check { effective, .. } => Some(effective),
         _ => None,
     };
+    if effective.is_some() || loaded.config.log.level >= Level::Warn {
+        loaded.warnings().iter().for_each(|warning| note(warning));
+    }
     if effective.is_some() || loaded.config.log.level >= Level::Info {
         note(&format!("configuration: {}", source(&loaded)));
     }

@@ -320,7 +320,7 @@ impl ClientFlags {
 pub(super) const RECONNECT: Reconnect = Reconnect { min: Duration::from_secs(1), max: Duration::from_secs(30) };
 
 /// The variable that a password is read from.
-pub(super) const PASSWORD_VARIABLE: &str = "VANSIRE_MQTT_PASSWORD";
+pub(in crate::app) const PASSWORD_VARIABLE: &str = "VANSIRE_MQTT_PASSWORD";
 
 /// The longest packet there is.
 pub(super) const PACKET_MAX: usize = 5 + 268_435_455;

@@ -98,7 +98,7 @@ fn ordinary_user() -> bool {
     false
 }
 
-const VARIABLE: &str = "VANSIRE_CONFIG";
+pub(super) const VARIABLE: &str = "VANSIRE_CONFIG";
 const NAME: &str = "vansire.toml";
 const LARGEST: u64 = 1 << 20;
 

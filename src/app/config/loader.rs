@@ -13,6 +13,7 @@ use super::slot::{Key, Slot};
 use super::suggest::nearest;
 use super::value::{Problem, Raw, Value, quoted, show_text, type_of};
 use super::{Config, Level};
+use crate::app::client;
 
 /// Takes the sources, from the weakest to the strongest: the file, the environment, the flags.
 ///
@@ -23,6 +24,7 @@ pub struct Loader {
     origins: [Origin; KEYS.len()],
     file: Option<PathBuf>,
     problems: Problems,
+    warnings: Vec<String>,
 }
 
 /// Who set a value.
@@ -57,6 +59,7 @@ pub struct Loaded {
     pub config: Config,
     file: Option<PathBuf>,
     origins: [Origin; KEYS.len()],
+    warnings: Vec<String>,
 }
 
 impl Default for Loader {
@@ -73,6 +76,7 @@ impl Loader {
             origins: [const { Origin::Default }; KEYS.len()],
             file: None,
             problems: Problems::default(),
+            warnings: Vec::new(),
         }
     }
 
@@ -111,15 +115,26 @@ impl Loader {
         }
     }
 
-    /// The environment: `VANSIRE__HTTP__LISTEN` sets `http.listen`, and so on; other variables are not looked at.
+    /// The environment: `VANSIRE__HTTP__LISTEN` sets `http.listen`, and so on. One that begins with `VANSIRE_` only is a mistake
+    /// where it is a key but for its underscores, and otherwise worth a warning: systems set such variables as well.
     pub fn environment(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
         let mut ours: Vec<(String, OsString)> = variables
             .into_iter()
             .filter_map(|(name, value)| name.into_string().ok().map(|name| (name, value)))
-            .filter(|(name, _)| name.starts_with(PREFIX))
+            .filter(|(name, _)| name.starts_with("VANSIRE_") && !OTHERS.contains(&name.as_str()))
             .collect();
         ours.sort();
         for (name, value) in ours {
+            if !name.starts_with(PREFIX) {
+                let bare = name.replace("__", "_");
+                match KEYS.iter().map(|key| variable_of(key.path)).find(|known| known.replace("__", "_") == bare) {
+                    Some(known) => self.problems.push(format!("{name}: it sets nothing; did you mean {known}?")),
+                    None => self
+                        .warnings
+                        .push(format!("{}: it sets nothing: variables that do begin with {PREFIX}", one_line(&name))),
+                }
+                continue;
+            }
             if let Err(what) = self.variable(&name, &value) {
                 self.problems.push(format!("{}: {what}", one_line(&name)));
             }
@@ -151,7 +166,8 @@ impl Loader {
         if !self.problems.lines.is_empty() {
             return Err(self.problems);
         }
-        Ok(Loaded { config: self.config, file: self.file, origins: self.origins })
+        let Self { config, file, origins, warnings, .. } = self;
+        Ok(Loaded { config, file, origins, warnings })
     }
 
     fn variable(&mut self, name: &str, value: &OsStr) -> Result<(), String> {
@@ -189,6 +205,11 @@ impl Loaded {
     /// Who set the value of that key.
     pub fn origin(&self, path: &str) -> Option<&Origin> {
         KEYS.iter().position(|key| key.path == path).map(|index| &self.origins[index])
+    }
+
+    /// What is no mistake, and yet nobody's wish.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The file that was read, if one was.
@@ -372,6 +393,9 @@ pub(super) fn one_line(text: &str) -> String {
 }
 
 const PREFIX: &str = "VANSIRE__";
+
+/// Variables that are no keys of the configuration.
+const OTHERS: [&str; 2] = [super::find::VARIABLE, client::PASSWORD_VARIABLE];
 
 /// Keys that people will look for and that are none yet: an answer is better than a list.
 const NOT_YET: &[(&[&str], &str)] = &[
@@ -818,11 +842,14 @@ linger_timeout = 0
             ("VANSIRE__HTTP__STATIC", "www"),
             ("VANSIRE__HTTP__LIMITS__HEAD_MAX", "4 KiB"),
             ("VANSIRE_CONFIG", "elsewhere"),
+            ("VANSIRE_MQTT_PASSWORD", "secret"),
+            ("VANSIRE_PORT", "tcp://10.0.0.1:80"),
             ("PATH", "/bin"),
         ]));
         loader.flag("--root", "http.static", &["site".into()]);
         loader.louder(2);
         let loaded = loader.finish().expect("no problem");
+        assert_eq!(loaded.warnings(), ["VANSIRE_PORT: it sets nothing: variables that do begin with VANSIRE__"]);
         let urls: Vec<&str> = loaded.config.http.listen.iter().map(|listen| listen.url.as_str()).collect();
         assert_eq!(urls, ["http://127.0.0.2:1", "http://127.0.0.2:2"]);
         let site = std::path::absolute("site").expect("a path");
