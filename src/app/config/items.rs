@@ -183,15 +183,12 @@ impl Item for RedirectConfig {
         Key {
             path: "status",
             help: "301 and 308 are for good: browsers remember them. 302 and 307 are for now. 307 and 308 keep the method.",
-            slot: |redirect| Slot::Count(&mut redirect.status, 301..=308),
+            slot: |redirect| Slot::OneOf(&mut redirect.status, &[301, 302, 307, 308]),
         },
     ];
     const REQUIRED: &'static [&'static str] = &["from", "to"];
 
     fn check(&self) -> Result<(), (&'static str, String)> {
-        if !matches!(self.status, 301 | 302 | 307 | 308) {
-            return Err(("status", format!("{} is none of 301, 302, 307, 308", self.status)));
-        }
         redirect::check(&self.from, &self.to).map_err(|what| ("to", what))
     }
 }

@@ -722,6 +722,18 @@ linger_timeout = 0
                 ],
             ),
             (
+                "all that is wrong in one item",
+                "[[http.redirect]]\nfrom = '/a'\nto = 'evil'\nstatus = 305\n\
+                 [[http.static]]\nroot = '/'\nheaders = { Date = 'x', Etag = 'y', ok = 'z', 'a b' = '' }",
+                &[
+                    "3:6: http.redirect.to: expected a path that begins with one slash, or a URL that begins with http:// or https://",
+                    "4:10: http.redirect.status: 305 is none of 301, 302, 307, 308",
+                    "7:20: http.static.headers: `Date` is set by the server",
+                    "7:32: http.static.headers: `Etag` is set by the server",
+                    "7:55: http.static.headers: `a b` = ``: the header name \"a b\" is not a token",
+                ],
+            ),
+            (
                 "a decimal mode",
                 "http.listen = [{ url = 'http+unix:/x', mode = 660 }]",
                 &["1:47: http.listen.mode: expected permission bits (\"0660\", or 0o660), got an integer"],

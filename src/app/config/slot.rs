@@ -27,6 +27,8 @@ pub(super) enum Slot<'a> {
     /// Bytes.
     Size(&'a mut dyn Number, Allowed<u64>),
     Count(&'a mut dyn Number, Allowed<u64>),
+    /// One of a few numbers.
+    OneOf(&'a mut u16, &'static [u16]),
     Time(&'a mut Duration, Allowed<Duration>),
     /// A time that may be left out.
     MaybeTime(&'a mut Option<Duration>, Allowed<Duration>),
@@ -112,6 +114,17 @@ impl Slot<'_> {
             false => Err(Problem::from(format!("{number} is too large for this machine"))),
         };
         let result = match self {
+            Slot::OneOf(number, allowed) => {
+                let (low, high) = (allowed.iter().min(), allowed.iter().max());
+                let range = low.copied().unwrap_or(0).into()..=high.copied().unwrap_or(0).into();
+                raw.count(range).and_then(|count| match allowed.iter().find(|one| u64::from(**one) == count) {
+                    Some(one) => {
+                        *number = *one;
+                        Ok(())
+                    }
+                    None => Err(format!("{count} is none of {}", numbers(allowed)).into()),
+                })
+            }
             Slot::Size(number, allowed) => raw.size(allowed).and_then(|size| put(size, number)),
             Slot::Count(number, allowed) => raw.count(allowed).and_then(|count| put(count, number)),
             Slot::Time(time, allowed) => raw.duration(allowed).map(|value| *time = value),
@@ -126,7 +139,7 @@ impl Slot<'_> {
             Slot::Texts(texts, check) => raw.texts(check).map(|value| *texts = value),
             Slot::Path(path) => raw.path().map(|value| *path = value),
             Slot::Mode(mode) => raw.mode().map(|value| *mode = Some(value)),
-            Slot::Pairs(pairs, check) => raw.pairs(check).map(|value| *pairs = value),
+            Slot::Pairs(pairs, check) => return raw.pairs(check).map(|value| *pairs = value),
             Slot::Output(output) => raw.output().map(|value| *output = value),
             Slot::List(list) => return list.set(raw),
         };
@@ -138,6 +151,7 @@ impl Slot<'_> {
         match self {
             Slot::Size(number, _) => number.get().map(|size| show_text(&show_size(size))),
             Slot::Count(number, _) => number.get().map(|count| count.to_string()),
+            Slot::OneOf(number, _) => Some(number.to_string()),
             Slot::Time(time, _) => Some(show_text(&show_duration(*time))),
             Slot::MaybeTime(time, _) => time.map(|time| show_text(&show_duration(time))),
             Slot::Switch(switch) => Some(switch.to_string()),
@@ -168,6 +182,10 @@ impl Slot<'_> {
         match self {
             Slot::Size(_, range) => format!("size, {} to {}", show_size(*range.start()), show_size(*range.end())),
             Slot::Count(_, range) => format!("number, {} to {}", range.start(), range.end()),
+            Slot::OneOf(_, allowed) => match allowed.split_last() {
+                Some((last, rest)) => format!("{} or {last}", numbers(rest)),
+                None => String::new(),
+            },
             Slot::Time(_, range) | Slot::MaybeTime(_, range) => {
                 format!("time, {} to {}", show_duration(*range.start()), show_duration(*range.end()))
             }
@@ -285,6 +303,10 @@ fn read_item<T: Item>(table: &DeTable<'_>, item: &Spanned<DeValue<'_>>, raw: &Ra
         problems.push(Problem { at: Some(at), below: name, ..what.into() });
     }
     if problems.is_empty() { Ok(value) } else { Err(problems) }
+}
+
+fn numbers(all: &[u16]) -> String {
+    all.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn shown<T: Item>(item: &T) -> Vec<Field> {

@@ -174,20 +174,26 @@ impl<'a> Raw<'a> {
     pub(super) fn pairs(
         &self,
         check: impl Fn(&str, &str) -> Result<(), String>,
-    ) -> Result<Vec<(String, String)>, Problem> {
+    ) -> Result<Vec<(String, String)>, Vec<Problem>> {
         let table = match self.value {
             Value::Toml(DeValue::Table(table)) => table,
-            Value::Toml(other) => return Err(expected("a table of texts, such as { name = \"text\" }", other)),
-            Value::Text(_) | Value::Texts(_) => return Err("it takes a table: write it in a file".to_string().into()),
+            Value::Toml(other) => return Err(vec![expected("a table of texts, such as { name = \"text\" }", other)]),
+            Value::Text(_) | Value::Texts(_) => {
+                return Err(vec!["it takes a table: write it in a file".to_string().into()]);
+            }
         };
-        let mut pairs = Vec::new();
+        let (mut pairs, mut problems) = (Vec::new(), Vec::new());
         for (name, value) in table.iter() {
-            let at = |problem: Problem| Problem { at: Some(value.span()), ..problem };
-            let DeValue::String(text) = value.get_ref() else { return Err(at(expected("a string", value.get_ref()))) };
-            check(name.get_ref(), text).map_err(|what| at(what.into()))?;
-            pairs.push((name.get_ref().to_string(), text.to_string()));
+            let result = match value.get_ref() {
+                DeValue::String(text) => check(name.get_ref(), text).map(|()| text).map_err(Problem::from),
+                other => Err(expected("a string", other)),
+            };
+            match result {
+                Ok(text) => pairs.push((name.get_ref().to_string(), text.to_string())),
+                Err(problem) => problems.push(Problem { at: Some(value.span()), ..problem }),
+            }
         }
-        Ok(pairs)
+        if problems.is_empty() { Ok(pairs) } else { Err(problems) }
     }
 
     /// Where lines are written.

@@ -1,6 +1,6 @@
 //! What shows only when values are looked at together, and on this machine.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::loader::{Loaded, Origin, Problems, one_line};
 use super::{Config, Output};
 use crate::app::api;
 use crate::app::folders;
-use crate::app::redirect;
+use crate::app::redirect::{self, Redirects};
 use crate::app::{mdns, mqtt};
 use crate::net::{Scheme, Target, Url};
 use crate::proto::sntp::SERVERS_MAX;
@@ -24,6 +24,7 @@ impl Loaded {
         };
         self.verify_listeners(&mut tell);
         self.verify_paths(&mut tell);
+        self.verify_circles(&mut tell);
         self.verify_limits(&mut tell);
         self.verify_api(&mut tell);
         if let Output::File(path) = &self.config.log.access_to {
@@ -114,6 +115,34 @@ impl Loaded {
         }
     }
 
+    /// Redirects that send a client round in a circle, each circle once.
+    fn verify_circles(&self, tell: &mut impl FnMut(&str, usize, String)) {
+        let all = &self.config.http.redirects;
+        let redirects = Redirects::new(all);
+        let mut told: HashSet<String> = HashSet::new();
+        for (index, redirect) in all.iter().enumerate() {
+            let mut path = redirect::canonical(&redirect.from.replace('*', ""));
+            let mut way: HashSet<String> = HashSet::new();
+            while path.starts_with('/') && is_own(&path).is_none() && !told.contains(&path) {
+                if way.contains(&path) || way.len() > all.len() + LONGEST_WAY {
+                    tell(
+                        "http.redirect.to",
+                        index,
+                        format!("{} ends nowhere: redirects lead in a circle", redirect.from),
+                    );
+                    told.insert(path.clone());
+                    break;
+                }
+                let Some((_, place)) = redirects.find(&path, None) else { break };
+                way.insert(path);
+                path = redirect::canonical(place.split(['?', '#']).next().unwrap_or_default());
+            }
+            if told.contains(&path) {
+                told.extend(way);
+            }
+        }
+    }
+
     fn verify_limits(&self, tell: &mut impl FnMut(&str, usize, String)) {
         let limits = &self.config.limits;
         let order = [
@@ -133,6 +162,9 @@ impl Loaded {
 
 /// The origin of a field is that of its list's item.
 const LISTS: [&str; 4] = ["http.listen", "http.static", "http.redirect", "mqtt.listen"];
+
+/// Redirects in a row, besides one for each that there is, before they count as endless.
+const LONGEST_WAY: usize = 100;
 
 /// What a listener takes.
 enum Place {
@@ -294,6 +326,27 @@ mod tests {
                     "v.toml:4: http.redirect.from: /%61 is redirected already (v.toml:1)",
                     "v.toml:7: http.redirect.from: /healthz is answered by the program itself",
                 ],
+            ),
+            (
+                "redirects in a circle",
+                "[[http.redirect]]\nfrom = '/a'\nto = '/b?x'\n[[http.redirect]]\nfrom = '/b'\nto = '/a'\n\
+                 [[http.redirect]]\nfrom = '/in'\nto = '/b'\n[[http.redirect]]\nfrom = '/c/*'\nto = '/d/*'\n\
+                 [[http.redirect]]\nfrom = '/d/*'\nto = '/c/x/*'\n",
+                &[
+                    "v.toml:1: http.redirect.to: /a ends nowhere: redirects lead in a circle",
+                    "v.toml:10: http.redirect.to: /c/* ends nowhere: redirects lead in a circle",
+                ],
+            ),
+            (
+                "redirects in a row",
+                "[[http.redirect]]\nfrom = '/a'\nto = '/b/b/b/c'\n[[http.redirect]]\nfrom = '/b/*'\nto = '/*'\n\
+                 [[http.redirect]]\nfrom = '/c'\nto = 'https://example.org/a'\n",
+                &[],
+            ),
+            (
+                "two clocks",
+                "time.servers = ['192.0.2.1', '192.0.2.2']",
+                &["v.toml:1: time.servers: two that disagree cannot be judged: name one, or three and more"],
             ),
             (
                 "marks",
