@@ -1,7 +1,7 @@
 //! The broker of the program: made from the configuration, and what it says of its clients.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::config::{Anonymous, Level, MqttConfig};
 use super::counted;
@@ -48,7 +48,11 @@ pub(super) fn is_for_here(config: &MqttConfig) -> bool {
 
 /// The broker. What happens to its clients is written down as far as the level says.
 pub(super) fn broker(config: &MqttConfig, access: &FileAccess, level: Level, log: Rc<Log>) -> Broker {
+    let mut limits = Limits::of(config);
     let tell = move |event: &Event| {
+        if let Some(line) = limits.line(event).filter(|_| level >= Level::Warn) {
+            log.note(line);
+        }
         if level_of(event) <= level {
             log.note(line(event));
         }
@@ -75,14 +79,59 @@ fn options(config: &MqttConfig) -> Options {
         .sys_interval(config.sys_interval)
 }
 
+/// Says which limit bites, each at most once in [`AGAIN`].
+struct Limits {
+    sessions_max: usize,
+    retained_max: usize,
+    sessions_told: Option<Instant>,
+    retained_told: Option<Instant>,
+}
+
+const AGAIN: Duration = Duration::from_secs(3600);
+
+impl Limits {
+    fn of(config: &MqttConfig) -> Self {
+        let (sessions_max, retained_max) = (config.sessions_max, config.retained_max);
+        Self { sessions_max, retained_max, sessions_told: None, retained_told: None }
+    }
+
+    fn line(&mut self, event: &Event) -> Option<String> {
+        let (told, line) = match event {
+            Event::Refused { client, reason: ReasonCode::QuotaExceeded } => {
+                let line = format!(
+                    "mqtt: {client:?} was refused: there are mqtt.limits.sessions_max ({}) sessions; more are not told for an hour",
+                    self.sessions_max
+                );
+                (&mut self.sessions_told, line)
+            }
+            Event::NotRetained { topic } => {
+                let line = format!(
+                    "mqtt: the retained message of {topic:?} is not kept: mqtt.limits.retained_max ({}) or retained_bytes_max is \
+                     reached; more are not told for an hour",
+                    self.retained_max
+                );
+                (&mut self.retained_told, line)
+            }
+            _ => return None,
+        };
+        if told.is_some_and(|at| at.elapsed() < AGAIN) {
+            return None;
+        }
+        *told = Some(Instant::now());
+        Some(line)
+    }
+}
+
 fn level_of(event: &Event) -> Level {
     match event {
         Event::Denied { .. } => Level::Warn,
         // Before 5.0 the client itself is not told why.
         Event::Disconnected { why: Parting::Ended(_), .. } => Level::Info,
-        Event::Connected { .. } | Event::Refused { .. } | Event::Disconnected { .. } | Event::SessionEnded { .. } => {
-            Level::Debug
-        }
+        Event::Connected { .. }
+        | Event::NotRetained { .. }
+        | Event::Refused { .. }
+        | Event::Disconnected { .. }
+        | Event::SessionEnded { .. } => Level::Debug,
     }
 }
 
@@ -102,6 +151,9 @@ fn line(event: &Event) -> String {
             Parting::Ended(reason) => format!("mqtt: {client:?} was disconnected: {reason}"),
         },
         Event::SessionEnded { client } => format!("mqtt: the session of {client:?} is over"),
+        Event::NotRetained { topic } => {
+            format!("mqtt: the retained message of {topic:?} is not kept: there is no room")
+        }
         Event::Denied { client, username, action, topic, rule } => {
             let user = username.as_ref().map_or_else(|| "no user name".into(), |name| format!("user {name:?}"));
             let topic = if topic.is_empty() { String::new() } else { format!(" {topic:?}") };

@@ -40,6 +40,12 @@ pub enum Event {
         /// The client identifier.
         client: Box<str>,
     },
+    /// A retained message was not kept, for want of room: [`Options::retained_max`](super::Options::retained_max),
+    /// [`Options::retained_bytes_max`](super::Options::retained_bytes_max).
+    NotRetained {
+        /// Its topic.
+        topic: Box<str>,
+    },
     /// A client was refused something.
     Denied {
         /// The client identifier.

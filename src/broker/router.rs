@@ -15,7 +15,7 @@ use crate::time::Moment;
 use super::access::{AccessToken, Client};
 use super::connect::is_sys;
 use super::core::{Core, Sink};
-use super::events::DropReason;
+use super::events::{DropReason, Event};
 use super::local::is_local;
 use super::matches::Target;
 use super::message::{Message, Publication, Run, seconds_left};
@@ -392,6 +392,7 @@ impl Core {
         };
         if !is_figure && !has_room() {
             self.stats.retained_refused += 1;
+            self.tell(|| Event::NotRetained { topic: topic.into() });
             return false;
         }
         let message = Rc::clone(routing.message());
