@@ -682,7 +682,9 @@ fn the_clock_is_kept_right_and_told() {
                 "http.listen = 'http://127.0.0.1:0'\nmqtt.listen = 'off'\n\
                  [time]\nservers = '{addr}'\ninterval = '1s'\nserve = 'sntp://127.0.0.1:0'\n"
             );
-            let program = Program::start("clock", 2, &config, &[]);
+            let mut program = Program::start("clock", 2, &config, &[]);
+            let line = program.line();
+            assert!(line.starts_with(&format!("vansire: time: right by sntp://{addr}, offset ")), "{line}");
             let start = Instant::now();
             let told = loop {
                 let (_, told) = program.call("GET", "/api/v1/time", "", "");
@@ -704,6 +706,59 @@ fn the_clock_is_kept_right_and_told() {
         });
         while !server.poll(None).unwrap().stop {}
     });
+}
+
+#[test]
+fn time_servers_that_do_not_serve_are_told_once() {
+    use std::net::UdpSocket;
+    let sockets = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a port"));
+    let [denies, silent, other] = sockets.each_ref().map(|socket| socket.local_addr().expect("its address"));
+    let config = format!(
+        "http.listen = 'http://127.0.0.1:0'\nmqtt.listen = 'off'\ntime.servers = ['{denies}', '{silent}', '{other}']\n"
+    );
+    let mut program = Program::start("untimely", 1, &config, &[]);
+    let mut question = [0; 48];
+    sockets[0].set_read_timeout(Some(PATIENCE)).expect("a time");
+    let (_, from) = sockets[0].recv_from(&mut question).expect("a question");
+    // The kiss of death: RFC 4330 §8.
+    let mut answer = [0; 48];
+    answer[0] = 0xe4;
+    answer[12..16].copy_from_slice(b"DENY");
+    answer[24..32].copy_from_slice(&question[40..48]);
+    sockets[0].send_to(&answer, from).expect("an answer");
+    let line = program.line();
+    assert!(line.starts_with(&format!("vansire: time: sntp://{denies} cannot be asked: ")), "{line}");
+    assert!(line.ends_with("; it is not asked any more\n"), "{line}");
+    for addr in [silent, other] {
+        let line = program.line();
+        assert!(line.starts_with(&format!("vansire: time: sntp://{addr} has not answered; ")), "{line}");
+    }
+    assert_eq!(program.stop_and_tell().1.len(), 1, "more was told");
+}
+
+#[test]
+fn a_limit_that_bites_is_told_once_by_its_key() {
+    let config = format!("{MQTT}mqtt.limits = {{ sessions_max = 1, retained_max = 1 }}\n");
+    let mut program = Program::start("limits", 2, &config, &[]);
+    let _first = client(&program, b"c1");
+    for id in [b"c2", b"c3"] {
+        let mut stream = program.tcp(1);
+        stream.write_all(&packet(0x10, &[b"\0\x04MQTT\x04\0\0\x3c\0\x02", id])).expect("CONNECT");
+        assert_eq!(next_packet(&mut stream).expect("CONNACK"), b"\x20\x02\0\x03");
+    }
+    for topic in ["a", "b", "c"] {
+        let body = format!(r#"{{"topic":"{topic}","payload":"x","retain":true}}"#);
+        assert_eq!(program.call("POST", "/api/v1/publish", "", &body).0, 200);
+    }
+    let line = program.line();
+    assert!(line.starts_with("vansire: mqtt: \"c2\" was refused: there are mqtt.limits.sessions_max (1) "), "{line}");
+    let line = program.line();
+    assert!(
+        line.starts_with("vansire: mqtt: the retained message of \"b\" is not kept: mqtt.limits.retained_max (1) "),
+        "{line}"
+    );
+    let rest = program.stop_and_tell().1;
+    assert!(!rest.iter().any(|line| line.contains("_max")), "{rest:?}");
 }
 
 #[test]

@@ -21,6 +21,7 @@ mod resolve;
 mod serve;
 pub mod sim;
 mod time;
+mod time_notes;
 mod utc;
 
 use std::env;

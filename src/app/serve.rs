@@ -17,6 +17,7 @@ use super::mqtt;
 use super::pages::{self, Health, Listener, Status};
 use super::reach::Reach;
 use super::redirect::Redirects;
+use super::time_notes::{self, ANSWER_WITHIN, Notes};
 use crate::broker::Broker;
 use crate::broker::access::FileAccess;
 use crate::error::{Error, Kind, Result};
@@ -126,6 +127,7 @@ pub(super) fn serve(config: &Config) -> Result<()> {
         let servers = config.time.servers.iter().map(|server| items::time_server_url(server));
         let options = SyncOptions::new(servers).every(config.time.interval).floor(config.time.interval.min(FLOOR));
         manager.net().sync_time(options)?;
+        manager.net().timer_after(ANSWER_WITHIN, |cx| time_notes::tell_silent(cx.state, &cx.net));
     }
     if config.time.set_system_clock {
         keep_system_clock(&mut manager)?;
@@ -140,7 +142,9 @@ pub(super) fn serve(config: &Config) -> Result<()> {
     hangup.wake_by(wake).map_err(not_watched)?;
     let answers = who.answers();
     let has_files = !config.mqtt.listen.is_empty() && mqtt::has_files(&config.mqtt);
+    let mut notes = Notes::default();
     manager.on_turn(move |site, net| {
+        notes.tell(site, net);
         if hangup.take() {
             read_again(site, has_files.then_some(&who));
         }
@@ -437,7 +441,7 @@ impl Site {
         }
     }
 
-    fn note(&self, level: Level, what: impl FnOnce() -> String) {
+    pub(super) fn note(&self, level: Level, what: impl FnOnce() -> String) {
         if self.level >= level {
             self.log.note(what());
         }

@@ -38,6 +38,8 @@ struct Inner {
     /// For the first decision, which does not wait for servers that are silent.
     patience: Option<TimerId>,
     is_stopped: bool,
+    /// Answers that came and connections that ended.
+    changes: u64,
 }
 
 struct Server {
@@ -110,6 +112,7 @@ impl<S> Net<'_, S> {
             slews: 0,
             patience: None,
             is_stopped: false,
+            changes: 0,
         };
         let count = inner.servers.len();
         let sync = Sync { inner: Rc::new(RefCell::new(inner)) };
@@ -162,6 +165,12 @@ impl Sync {
         }
     }
 
+    /// Grows whenever [`status`](Self::status) may tell something new.
+    #[cfg_attr(not(feature = "app"), allow(dead_code))]
+    pub(crate) fn changes(&self) -> u64 {
+        self.inner.borrow().changes
+    }
+
     /// Asks nobody any more. The wall clock goes on as it is.
     pub fn stop<S>(&self, net: &mut Net<'_, S>) {
         let (conns, timers) = {
@@ -189,7 +198,11 @@ impl Sync {
             Event::Resolved(addr) => sync.with(server, |server| server.addr = Some(addr)).unwrap_or(()),
             Event::SntpTime(sample) => {
                 sync.with(server, |server| (server.failures, server.trouble) = (0, None));
-                sync.inner.borrow_mut().discipline.handle_sample(server, sample);
+                {
+                    let inner = &mut *sync.inner.borrow_mut();
+                    inner.changes += 1;
+                    inner.discipline.handle_sample(server, sample);
+                }
                 sync.decide(&mut cx.net);
             }
             Event::Closed(reason) => sync.closed(&mut cx.net, server, reason),
@@ -204,7 +217,11 @@ impl Sync {
         if self.inner.borrow().is_stopped || matches!(reason, CloseReason::Stopped) {
             return;
         }
-        self.inner.borrow_mut().discipline.handle_silence(at);
+        {
+            let inner = &mut *self.inner.borrow_mut();
+            inner.changes += 1;
+            inner.discipline.handle_silence(at);
+        }
         let wait = self.with(at, |server| {
             server.conn = None;
             server.is_dropped = matches!(reason, CloseReason::Failed(_));
@@ -241,6 +258,7 @@ impl Sync {
         if clock.set_wall().is_some_and(|wall| wall.is_near_leap(at)) {
             return;
         }
+        inner.changes += 1;
         match inner.discipline.decide(now, wall_time(clock.wall_at(at))) {
             Correction::None => return,
             Correction::Step(offset) => {
