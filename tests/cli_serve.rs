@@ -582,6 +582,14 @@ fn what_ends_with_the_program_is_told_at_its_end() {
 }
 
 #[test]
+fn who_reads_that_it_listens_may_stop_it_at_once() {
+    for _ in 0..10 {
+        let program = Program::start("at-once", 2, MQTT, &[]);
+        assert_eq!(program.stop_and_tell().1, ["vansire: stopped: 0 HTTP requests, 0 connections"]);
+    }
+}
+
+#[test]
 fn who_is_cut_off_at_the_end_is_counted() {
     let config = "shutdown_timeout = '200ms'\nhttp.listen = 'http://127.0.0.1:0'\n\
                   mqtt.listen = 'off'\nhttp.static = 'files'\n";

@@ -153,6 +153,8 @@ pub(super) fn serve(config: &Config) -> Result<()> {
             broker.answer(net, token, answer);
         }
     });
+    // Whoever reads that it listens may stop it.
+    let _watching = manager.watch_signals()?;
     announce(&mut manager, config)?;
     let result = manager.run_and_tell();
     let (stats, site) = (manager.stats(), manager.state());

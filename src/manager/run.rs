@@ -21,13 +21,19 @@ impl<S> Manager<S> {
     /// `signals` by SIGINT and SIGTERM: a first signal shuts down, a second one closes at once. Handlers that others
     /// installed for these signals still run; when `run` returns, the signals mean again what they meant before.
     pub fn run(&mut self) -> Result<()> {
+        #[cfg(feature = "signals")]
+        let _watching = self.core.watch_signals()?;
         self.run_and_tell().map(drop)
     }
 
-    /// As [`run`](Self::run), and tells how the connections ended.
+    /// Has signals ask it to stop as [`run`](Self::run) does, from now until the guard is dropped.
+    #[cfg(feature = "app")]
+    pub(crate) fn watch_signals(&mut self) -> Result<impl Sized + use<S>> {
+        self.core.watch_signals()
+    }
+
+    /// As [`run`](Self::run), and tells how the connections ended. Signals are left to others.
     pub(crate) fn run_and_tell(&mut self) -> Result<Stopped> {
-        #[cfg(feature = "signals")]
-        let _watching = self.core.watch_signals()?;
         // Asked already, it does not wait to be told again.
         while matches!(self.core.stop, Stop::Running | Stop::Closed) {
             self.poll(None)?;
