@@ -100,6 +100,20 @@ impl World {
     }
 
     /// Bytes from a client; how many of them were used.
+    /// Nothing gets lost, whatever happens, and what is counted is what is there.
+    pub(super) fn check_balance(&self) {
+        let stats = self.core.stats();
+        let clients = self.core.clients(self.now);
+        assert_eq!(stats.queued, clients.iter().map(|client| client.queued + client.inflight).sum::<usize>());
+        assert_eq!(stats.routed, stats.delivered + stats.queued as u64 + stats.dropped.total());
+        assert_eq!(stats.queued_bytes, clients.iter().map(|client| client.queued_bytes).sum::<usize>());
+        for session in self.core.sessions.iter() {
+            if let Some(outbound) = &session.outbound {
+                outbound.check_counts(session.inflight_max.max(1));
+            }
+        }
+    }
+
     pub(super) fn bytes(&mut self, conn: ConnId, bytes: &[u8]) -> usize {
         self.core.handle_input(conn, bytes, self.now, &mut self.wire)
     }

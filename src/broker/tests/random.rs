@@ -126,17 +126,12 @@ fn take(world: &mut World, conns: &mut [Option<ConnId>; CLIENTS], step: Step, id
 }
 
 fn check(world: &World) {
+    world.check_balance();
     let stats = world.core.stats();
     let clients = world.core.clients(world.now);
-    assert_eq!(stats.queued, clients.iter().map(|client| client.queued + client.inflight).sum::<usize>());
-    // Nothing gets lost, whatever happens.
-    assert_eq!(stats.routed, stats.delivered + stats.queued as u64 + stats.dropped.total());
-    assert_eq!(stats.queued_bytes, clients.iter().map(|client| client.queued_bytes).sum::<usize>());
     assert_eq!(stats.subscriptions, clients.iter().map(|client| client.subscriptions).sum::<usize>());
     assert_eq!(stats.clients_connected, clients.iter().filter(|client| client.conn.is_some()).count());
     assert!(clients.iter().all(|client| client.queued <= 4));
-    let outbound = world.core.sessions.iter().filter_map(|session| session.outbound.as_ref());
-    outbound.for_each(|outbound| outbound.check_counts(3));
 }
 
 /// Two clients that come and go, now as one user and now as another, and a third one that publishes.

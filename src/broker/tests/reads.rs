@@ -1,39 +1,13 @@
 //! Everything that a client may send in one read, in one piece, packet by packet, and byte by byte: it fares the same.
 
+use super::rows::Moody;
 use super::*;
-use crate::broker::{
-    Access, AccessToken, Answer, Change, Client, Denied, Login, Overflow, PublishQuestion, Saved, Store, Ticket,
-};
+use crate::broker::{AccessToken, Answer, Change, Overflow, Saved, Store, Ticket};
 use std::cell::Cell;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::rc::Rc;
 
 use proptest::prelude::*;
-
-/// Refuses every fifth message, and thinks about every seventh.
-#[derive(Clone, Default)]
-struct Moody {
-    asked: u32,
-    later: Rc<Cell<Option<AccessToken>>>,
-}
-
-impl Access for Moody {
-    fn connect(&mut self, _: &Login<'_>) -> Answer {
-        Answer::Allow
-    }
-
-    fn publish(&mut self, client: &Client<'_>, _: &PublishQuestion<'_>) -> Answer {
-        self.asked += 1;
-        match self.asked {
-            n if n % 7 == 0 => {
-                self.later.set(Some(client.token));
-                Answer::Later
-            }
-            n if n % 5 == 0 => Denied::not_authorized("every fifth").into(),
-            _ => Answer::Allow,
-        }
-    }
-}
 
 /// Every change has a ticket, or none.
 struct Late(u64, Rc<Cell<u64>>, bool);
@@ -391,7 +365,7 @@ impl Side {
         if !pending.is_empty() {
             self.pending.insert(conn, pending);
         }
-        check(&self.world);
+        self.world.check_balance();
     }
 
     fn packets(&mut self, says: &[Say], corrupt: Option<(u16, u8)>) -> Vec<Vec<u8>> {
@@ -580,7 +554,7 @@ impl Side {
             }
         }
         (0..5).for_each(|who| self.hear(who));
-        check(&self.world);
+        self.world.check_balance();
     }
 
     /// What has happened since.
@@ -611,19 +585,6 @@ impl Side {
         clients.sort();
         all.extend(clients);
         all
-    }
-}
-
-fn check(world: &World) {
-    let stats = world.core.stats();
-    let clients = world.core.clients(world.now);
-    assert_eq!(stats.queued, clients.iter().map(|client| client.queued + client.inflight).sum::<usize>());
-    assert_eq!(stats.routed, stats.delivered + stats.queued as u64 + stats.dropped.total());
-    assert_eq!(stats.queued_bytes, clients.iter().map(|client| client.queued_bytes).sum::<usize>());
-    for session in world.core.sessions.iter() {
-        if let Some(outbound) = &session.outbound {
-            outbound.check_counts(session.inflight_max.max(1));
-        }
     }
 }
 

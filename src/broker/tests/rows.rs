@@ -10,9 +10,9 @@ use std::rc::Rc;
 
 /// Refuses every fifth message, and thinks about every seventh.
 #[derive(Clone, Default)]
-struct Moody {
+pub(super) struct Moody {
     asked: u32,
-    later: Rc<Cell<Option<AccessToken>>>,
+    pub(super) later: Rc<Cell<Option<AccessToken>>>,
 }
 
 impl Access for Moody {
