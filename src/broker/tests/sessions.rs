@@ -337,8 +337,14 @@ fn no_acknowledgement_overtakes_one_that_waits_and_a_repeated_message_is_not_saf
     // The identifier is free once the store knows that it is.
     world.packet(from, Packet::PubRel(Ack::new(packet_id(8))));
     assert!(world.heard(from).is_empty());
+    // Nor is that told sooner on the next connection.
+    world.cut(from);
+    let from = world.lasting(Version::Mqtt5, "from");
+    world.heard(from);
+    world.packet(from, Packet::PubRel(Ack::new(packet_id(8))));
+    assert!(world.heard(from).is_empty());
     world.core.stored(Ticket(2), &mut world.wire);
-    assert_eq!(world.heard(from), ["pubcomp #8"]);
+    assert_eq!(world.heard(from), ["pubcomp #8 PacketIdentifierNotFound"]);
     world.publish(from, "nobody", "y", 1);
     assert_eq!(world.heard(from), ["puback #7 NoMatchingSubscribers"]);
     assert!(world.core.unsafe_acks.is_empty());
