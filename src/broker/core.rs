@@ -67,6 +67,8 @@ pub(super) struct Core {
     pub(super) stats: Stats,
     /// Acknowledgements that wait for the store, in the order of their tickets.
     pub(super) unsafe_acks: VecDeque<UnsafeAck>,
+    /// How many of them are for connections that have ended.
+    pub(super) stale_acks: usize,
     /// How far the store has come.
     pub(super) stored: Option<Ticket>,
     /// The latest ticket of the changes that the packet at hand has caused.
@@ -228,6 +230,7 @@ impl Core {
             sys: Sys::default(),
             stats: Stats::default(),
             unsafe_acks: VecDeque::new(),
+            stale_acks: 0,
             stored: None,
             ticket: None,
             events: Vec::new(),
@@ -481,7 +484,7 @@ impl Core {
             Parting::Ended(_) => sink.close(conn),
         }
         if link.session != NO_SESSION {
-            self.session_parted(conn, link.session, why, now, sink);
+            self.session_parted(link.session, why, now, sink);
         }
     }
 

@@ -144,7 +144,12 @@ impl Core {
             // Each is answered by what has become of it.
             _ if self.bounds.overflow == Overflow::Reject => return None,
             // Their acknowledgements may have to wait.
-            _ => usize::from(self.bounds.inflight_max).saturating_sub(self.sessions.get(who)?.receiving()),
+            _ => {
+                let session = self.sessions.get(who)?;
+                let unsafe_acks = session.inbound.as_ref().map_or(0, |inbound| inbound.unsafe_acks);
+                let room = usize::from(self.bounds.inflight_max).saturating_sub(session.receiving());
+                room.min(self.bounds.unsafe_acks_max.saturating_sub(unsafe_acks) as usize)
+            }
         };
         let head = wire.bytes.get(..wire.len - publish.payload.len())?;
         let id_at = id_at(head, publish.topic);
@@ -245,12 +250,6 @@ impl Core {
         self.sessions.get(who)?.inbound.as_ref()?.unsafe_until.filter(|until| Some(*until) > self.stored)
     }
 
-    /// A client that sends on while the store is behind is not read once many of its acknowledgements wait: before 5.0 nothing else bounds
-    /// them, and nothing bounds those of packets that are repeated.
-    fn unsafe_acks_max(&self) -> u32 {
-        UNSAFE_ACKS_MAX.max(self.bounds.inflight_max.into())
-    }
-
     fn wait_for_store(
         &mut self,
         conn: ConnId,
@@ -260,7 +259,7 @@ impl Core {
         ticket: Ticket,
         sink: &mut dyn Sink,
     ) {
-        let max = self.unsafe_acks_max();
+        let max = self.bounds.unsafe_acks_max.max(1);
         let mut bytes = Vec::new();
         if crate::proto::mqtt::encode(packet, version, &mut bytes).is_err() {
             return;
@@ -270,10 +269,12 @@ impl Core {
             inbound.unsafe_until = Some(ticket);
             inbound.waiting += u32::from(matches!(packet, Packet::PubAck(_)));
             inbound.unsafe_acks += 1;
+            // It is not read on: before 5.0 nothing else bounds them, and nothing bounds those of packets that are repeated.
             if inbound.unsafe_acks == max
                 && let Some(link) = self.link_mut(conn)
             {
                 link.open.get_or_insert_default().is_held = true;
+                self.stats.reads_held += 1;
                 sink.pause(conn);
             }
         }
@@ -283,10 +284,13 @@ impl Core {
     /// The store has come so far: the acknowledgements that waited for that go out.
     pub(super) fn stored(&mut self, until: Ticket, sink: &mut dyn Sink) {
         self.stored = self.stored.max(Some(until));
-        let max = self.unsafe_acks_max();
+        let max = self.bounds.unsafe_acks_max.max(1);
         while self.unsafe_acks.front().is_some_and(|ack| ack.ticket <= until) {
             let Some(ack) = self.unsafe_acks.pop_front() else { return };
-            let Some((who, _)) = self.session_of(ack.conn) else { continue };
+            let Some((who, _)) = self.session_of(ack.conn) else {
+                self.stale_acks = self.stale_acks.saturating_sub(1);
+                continue;
+            };
             if let Some(inbound) = self.sessions.get_mut(who).and_then(|session| session.inbound.as_mut()) {
                 inbound.waiting = inbound.waiting.saturating_sub(u32::from(ack.packet.first() == Some(&0x40)));
                 inbound.unsafe_acks = inbound.unsafe_acks.saturating_sub(1);
@@ -295,6 +299,18 @@ impl Core {
                 }
             }
             self.send(ack.conn, &ack.packet, sink);
+        }
+    }
+
+    /// So many acknowledgements that wait are for a connection that has ended. They go together with others, so that many that end at once
+    /// do not walk all that wait each.
+    pub(super) fn forget_acks(&mut self, n: u32) {
+        self.stale_acks += n as usize;
+        if self.stale_acks * 2 > self.unsafe_acks.len() {
+            let mut acks = std::mem::take(&mut self.unsafe_acks);
+            acks.retain(|ack| self.session_of(ack.conn).is_some());
+            self.unsafe_acks = acks;
+            self.stale_acks = 0;
         }
     }
 
@@ -322,9 +338,6 @@ impl Core {
         Flow::Next
     }
 }
-
-/// Acknowledgements to one client that may wait for the store, if not so many messages may be under way from it.
-const UNSAFE_ACKS_MAX: u32 = 1024;
 
 impl Inbound {
     fn has_received(&self, id: PacketId) -> bool {

@@ -80,6 +80,9 @@ bounds! {
     /// Messages of QoS 1 and 2 under way to a client at once, at most; its receive maximum may be less. And how many a 5.0
     /// client may have under way to the broker, which it is told. 20.
     inflight_max: u16 = 20;
+    /// Acknowledgements to one client that wait for the [`Store`], at most: until there are fewer, it is not read. Before 5.0 nothing
+    /// else bounds them. At least one. 1,024.
+    unsafe_acks_max: u32 = 1_024;
     /// The highest topic alias that 5.0 clients may use, and the most aliases that the broker uses with one that takes them. 10.
     topic_alias_max: u16 = 10;
     /// Sessions, connected or not. Above it new clients are refused. 100,000.

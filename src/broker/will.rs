@@ -41,10 +41,10 @@ impl Core {
     }
 
     /// A session has lost its connection.
-    pub(super) fn session_parted(&mut self, conn: ConnId, at: u32, why: Parting, now: Moment, sink: &mut dyn Sink) {
+    pub(super) fn session_parted(&mut self, at: u32, why: Parting, now: Moment, sink: &mut dyn Sink) {
         self.stats.clients_connected -= 1;
         let Some(session) = self.sessions.get_mut(at) else { return };
-        let had_unsafe_acks = session.inbound.as_ref().is_some_and(|inbound| inbound.unsafe_acks > 0);
+        let unsafe_acks = session.inbound.as_ref().map_or(0, |inbound| inbound.unsafe_acks);
         session.detach(self.stored);
         let (client, lasts) = (Rc::clone(&session.id), session.expiry);
         // MQTT-3.1.2-10, MQTT-3.14.4-3: only an ordinary DISCONNECT takes the will along.
@@ -59,9 +59,7 @@ impl Core {
             // MQTT-3.1.3-9: after its delay, or when the session ends, whichever is first.
             will.due = now.after(Duration::from_secs(will.delay.into()));
         }
-        if had_unsafe_acks {
-            self.unsafe_acks.retain(|ack| ack.conn != conn);
-        }
+        self.forget_acks(unsafe_acks);
         self.tell(|| Event::Disconnected { client: (*client).into(), why });
         self.session_due(at, now, sink);
     }

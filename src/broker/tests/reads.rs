@@ -76,6 +76,7 @@ struct Setup {
     is_5: bool,
     moody: bool,
     late: bool,
+    unsafe_acks: u32,
     inflight: u16,
     queue: usize,
     queue_bytes: usize,
@@ -126,18 +127,25 @@ fn setup() -> impl Strategy<Value = Setup> {
             prop::sample::select(&[1, 2, 2, 2, 2, 4, 4, 8, 3, 6, 10, 15, 0][..]),
         ),
         (prop::sample::select(&[0, 0, 0, 2][..]), prop::sample::select(&[u32::MAX, u32::MAX, 28, 22][..]), 1..9u16),
-        (0..5u8, 0..3u8, prop::bool::weighted(0.15), prop::bool::weighted(0.15)),
+        (
+            0..5u8,
+            0..3u8,
+            prop::bool::weighted(0.15),
+            prop::bool::weighted(0.15),
+            prop::sample::select(&[1, 3, 1000][..]),
+        ),
     )
         .prop_map(
             |(
                 (is_5, moody, late, inflight, queue),
                 (queue_bytes, overflow, receivers),
                 (alias_max, packet_max, receive_max),
-                (own, qos, inbox, share),
+                (own, qos, inbox, share, unsafe_acks),
             )| Setup {
                 is_5,
                 moody,
                 late,
+                unsafe_acks,
                 inflight,
                 queue,
                 queue_bytes,
@@ -194,6 +202,7 @@ impl Side {
             .queue_bytes_max(setup.queue_bytes)
             .topic_alias_max(2)
             .overflow([Overflow::DropNewest, Overflow::DropOldest, Overflow::Reject][usize::from(setup.overflow)])
+            .unsafe_acks_max(setup.unsafe_acks)
             .store(Late(0, Rc::clone(&tickets), setup.late));
         let options = if setup.moody { options.access(moody) } else { options.access(AllowAll) };
         let mut world = World::new(options);
@@ -535,7 +544,11 @@ impl Side {
                     self.feed(conn, &acks);
                 }
             }
-            Step::Stored => self.world.core.stored(Ticket(self.tickets.get()), &mut self.world.wire),
+            Step::Stored => {
+                self.world.core.stored(Ticket(self.tickets.get()), &mut self.world.wire);
+                // What was held is read on.
+                self.offer(self.from, &[]);
+            }
             Step::Pass(seconds) => self.world.pass(secs(*seconds)),
             Step::Cut(who) => {
                 let who = usize::from(*who);

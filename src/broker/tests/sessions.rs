@@ -308,10 +308,33 @@ fn a_client_is_not_read_while_many_of_its_acknowledgements_wait_for_the_store() 
             assert!(!world.wire.paused.contains(&from), "{name}");
         }
         assert!(answers >= 1024, "{name}: {answers}");
+        // Releases wait only for what the first of them waits for.
+        assert_eq!(world.core.stats().reads_held, if version.is_5() { 1 } else { 4 }, "{name}");
         // What waits for nobody is nobody's burden.
         world.cut(from);
         assert!(world.core.unsafe_acks.is_empty(), "{name}");
     }
+}
+
+#[test]
+fn acknowledgements_of_connections_that_ended_do_not_pile_up_among_those_that_wait() {
+    let mut world = World::new(Options::new().store(Slow(0)));
+    let to = world.lasting(Version::Mqtt5, "to");
+    world.subscribe(to, "t", 1);
+    let lasting = world.v3("lasting");
+    let acks = |world: &mut World, conn, n: usize| (0..n).for_each(|_| world.publish(conn, "t", "x", 1));
+    acks(&mut world, lasting, 10);
+    for _ in 0..100 {
+        let coming_and_going = world.v3("coming and going");
+        acks(&mut world, coming_and_going, 7);
+        world.cut(coming_and_going);
+        assert!(world.core.unsafe_acks.len() <= 2 * 10 + 7, "{}", world.core.unsafe_acks.len());
+    }
+    assert!(world.heard(lasting).is_empty());
+    let latest = world.core.unsafe_acks.back().unwrap().ticket;
+    world.core.stored(latest, &mut world.wire);
+    assert_eq!(world.heard(lasting).len(), 10);
+    assert_eq!((world.core.unsafe_acks.len(), world.core.stale_acks), (0, 0));
 }
 
 /// MQTT-4.6.0-2
