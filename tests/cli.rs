@@ -100,7 +100,13 @@ fn exit_codes_and_messages() {
         ("", ("VANSIRE_CONFIG", "missing.toml"), 2, "", "missing.toml (named by $VANSIRE_CONFIG)"),
         ("-c bad.toml", none, 2, "", "vansire: bad.toml:1:2: unknown key `htp`; did you mean `http`?\n"),
         ("check -c bad.toml", none, 2, "", "vansire: bad.toml:4:10: http.static: expected a list of tables"),
-        ("check -c mark.toml", none, 2, "", "vansire: mark.toml:4:7: http.api: `of` is none of off, local, all\n"),
+        (
+            "check -c mark.toml",
+            none,
+            2,
+            "",
+            "vansire: mark.toml:4:7: http.api: `of` is none of off, local, all, token\n",
+        ),
         (
             "check -c twice.toml",
             none,

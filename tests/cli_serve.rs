@@ -441,6 +441,22 @@ fn what_came_through_a_proxy_is_not_from_this_machine() {
         "VIA: 1.1 a",
         "Via: ",
     ];
+    // However a proxy passes it on, and on this machine as well.
+    let asks_all = Program::start("proxy-token", 2, &config.replace("'all'", "'token'"), &token);
+    for field in ["Via: 1.1 a\r\n", ""] {
+        for (method, target) in [("GET", "status"), ("POST", "publish"), ("DELETE", "clients?id=x")] {
+            let target = format!("/api/v1/{target}");
+            for more in ["", "Authorization: Basic YTpi\r\n", "Authorization: Bearer a-token-of-many-lettert\r\n"] {
+                let (status, why) = asks_all.call(method, &target, &format!("{field}{more}"), r#"{"topic":"a"}"#);
+                assert!(status == 401 && why.contains("http.api_token_file"), "{field}{more}{method}: {status} {why}");
+            }
+            let more = format!("{field}Authorization: Bearer a-token-of-many-letters\r\n");
+            let (status, _) = asks_all.call(method, &target, &more, r#"{"topic":"a"}"#);
+            // There is no client `x`.
+            assert_eq!(status, if method == "DELETE" { 404 } else { 200 }, "{more}{method}");
+        }
+    }
+    asks_all.stop();
     for field in fields {
         let call = |program: &Program, method, target: &str, more: &str| {
             program.call(method, &format!("/api/v1/{target}"), &format!("{field}\r\n{more}"), r#"{"topic":"a"}"#)

@@ -140,6 +140,8 @@ pub enum Api {
     Local,
     /// Everybody who reaches the server.
     All,
+    /// Who has the token, wherever he is.
+    Token,
 }
 
 /// Where lines are written.
@@ -178,10 +180,10 @@ impl Config {
 }
 
 impl Api {
-    /// Whether a peer is answered that is on this machine, or is not.
+    /// Whether a peer without the token is answered that is on this machine, or is not.
     pub fn admits(self, is_here: bool) -> bool {
         match self {
-            Api::Off => false,
+            Api::Off | Api::Token => false,
             Api::Local => is_here,
             Api::All => true,
         }

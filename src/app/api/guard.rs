@@ -48,6 +48,9 @@ pub(super) fn admit(cx: &Ctx<'_, Site>, request: &Request<'_>) -> Result<(), Ref
             false => Err(Refusal::new(401, "The token is not the one of http.api_token_file.")),
         };
     }
+    if cx.state.api == Api::Token {
+        return Err(Refusal::new(401, "Send the token of http.api_token_file: `Authorization: Bearer TOKEN`."));
+    }
     let proxied = came_through_a_proxy(request.headers().map(|(name, _)| name));
     let is_here = is_here(peer) && !proxied;
     if !cx.state.api.admits(is_here) {

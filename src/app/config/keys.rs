@@ -21,15 +21,16 @@ pub(super) static KEYS: [Key<Config>; 54] = [
     },
     Key {
         path: "http.api",
-        help: "Who is answered at /api/v1/, where the pages name every peer: peers on this machine (local), everybody (all), nobody (off). \
-               This machine: its loopback addresses (no others of it) and Unix sockets. Behind a proxy on this machine everybody seems \
-               to be on it: there, switch this off, or do not have the proxy pass /api/.",
+        help: "Who is answered at /api/v1/, where the pages name every peer: peers on this machine (local), everybody (all), who sends the \
+               token of http.api_token_file (token), nobody (off). This machine: its loopback addresses (no others of it) and Unix sockets. Behind a proxy on this machine everybody seems \
+               to be on it: there, ask for the token, switch this off, or do not have the proxy pass /api/.",
         slot: |c| Slot::Word(&mut c.http.api),
     },
     Key {
         path: "http.api_token_file",
         help: "A file with a token of 16 characters or more. Who sends it (Authorization: Bearer TOKEN) may use the whole API from \
-               anywhere, unless http.api is off. Without it, calls that change something are for this machine alone.",
+               anywhere, unless http.api is off. Without it, calls that change something are for this machine alone; if http.api is token, \
+               nothing is answered without it.",
         slot: |c| Slot::Path(&mut c.http.api_token_file),
     },
     Key { path: "http.listen", help: "Where HTTP clients connect.", slot: |c| Slot::List(&mut c.http.listen) },

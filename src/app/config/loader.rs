@@ -807,7 +807,7 @@ linger_timeout = 0
                 "zz = 1\n[http]\napi = 3\nlisten = 4\n[log]\nlevel = 'loud'\n",
                 &[
                     "1:1: unknown key `zz`; known here: shutdown_timeout, http, mqtt, time, mdns, log, limits",
-                    "3:7: http.api: expected one of the strings off, local, all, got an integer",
+                    "3:7: http.api: expected one of the strings off, local, all, token, got an integer",
                     "4:10: http.listen: expected a list of tables, each begun by its name in [[ ]], got an integer",
                     "6:9: log.level: `loud` is none of error, warn, info, debug, trace",
                 ],

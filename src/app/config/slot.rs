@@ -401,7 +401,8 @@ impl Choice for access::Format {
 }
 
 impl Choice for Api {
-    const ALL: &'static [(&'static str, Self)] = &[("off", Api::Off), ("local", Api::Local), ("all", Api::All)];
+    const ALL: &'static [(&'static str, Self)] =
+        &[("off", Api::Off), ("local", Api::Local), ("all", Api::All), ("token", Api::Token)];
 }
 
 impl Choice for Anonymous {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::loader::{Loaded, Origin, Problems, one_line};
-use super::{Config, Output};
+use super::{Api, Config, Output};
 use crate::app::api;
 use crate::app::folders;
 use crate::app::redirect::{self, Redirects};
@@ -69,6 +69,10 @@ impl Loaded {
             && let Err(why) = api::read_token(path)
         {
             tell("http.api_token_file", 0, why);
+        }
+        if path.as_os_str().is_empty() && self.config.http.api == Api::Token {
+            let why = "token needs http.api_token_file: a file with a token of 16 characters or more";
+            tell("http.api", 0, why.into());
         }
         for (key, why) in mqtt::check(&self.config.mqtt) {
             tell(key, 0, why);
@@ -260,6 +264,11 @@ mod tests {
                 "nothing at all",
                 "http.listen = 'off'\nmqtt.listen = 'off'",
                 &["v.toml:1: http.listen: nothing listens: mqtt.listen is off as well, and time.serve names no place"],
+            ),
+            (
+                "a token that nobody has",
+                "http.api = 'token'",
+                &["v.toml:1: http.api: token needs http.api_token_file: a file with a token of 16 characters or more"],
             ),
             (
                 "a token nowhere",
