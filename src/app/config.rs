@@ -294,7 +294,8 @@ mod tests {
         for (peer, is_local) in table {
             let peer: Option<IpAddr> = peer.map(|peer| peer.parse().expect(peer));
             assert_eq!(Config::default().http.api.admits(is_here(peer)), is_local, "{peer:?}");
-            assert!(Api::All.admits(is_here(peer)) && !Api::Off.admits(is_here(peer)), "{peer:?}");
+            assert!(Api::All.admits(is_here(peer)), "{peer:?}");
+            assert!(!Api::Off.admits(is_here(peer)) && !Api::Token.admits(is_here(peer)), "{peer:?}");
         }
     }
 

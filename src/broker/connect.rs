@@ -315,9 +315,7 @@ impl Core {
         let mut asked = std::mem::take(&mut open.asked);
         asked.push(answer);
         open.answers = asked;
-        if !link.is_waiting() {
-            sink.resume(token.conn);
-        }
+        self.go_on(token.conn, sink);
         true
     }
 

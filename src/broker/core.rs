@@ -67,7 +67,7 @@ pub(super) struct Core {
     pub(super) stats: Stats,
     /// Acknowledgements that wait for the store, in the order of their tickets.
     pub(super) unsafe_acks: VecDeque<UnsafeAck>,
-    /// How many of them are for connections that have ended.
+    /// How many of them are for connections that have ended: kept, as to count them is to walk them all.
     pub(super) stale_acks: usize,
     /// How far the store has come.
     pub(super) stored: Option<Ticket>,
@@ -113,6 +113,8 @@ pub(super) struct Open {
     pub(super) answers: Vec<Answer>,
     /// Too many of its acknowledgements wait for the store.
     pub(super) is_held: bool,
+    /// It has been let go on, and its keep-alive has not been looked at since.
+    pub(super) has_waited: bool,
 }
 
 pub(super) const NO_SESSION: u32 = u32::MAX;
@@ -410,13 +412,16 @@ impl Core {
     }
 
     fn link_due(&mut self, at: usize, now: Moment, sink: &mut dyn Sink) {
-        let Some(Some(link)) = self.links.get(at) else { return };
+        let Some(Some(link)) = self.links.get_mut(at) else { return };
         let conn = link.conn;
         if link.session == NO_SESSION {
             // MQTT-3.1.4: no CONNECT in time.
             return self.part(conn, Parting::Ended(ReasonCode::MaximumConnectTime), now, sink);
         }
-        let due = if link.is_waiting() { link.silent_at().max(now.after(KEEP_ALIVE_MIN)) } else { link.silent_at() };
+        // While it is not read, its silence is the broker's; what it sent meanwhile is read at once when it goes on.
+        let was_read =
+            !link.is_waiting() && !link.open.as_mut().is_some_and(|open| std::mem::take(&mut open.has_waited));
+        let due = if was_read { link.silent_at() } else { link.silent_at().max(now.after(KEEP_ALIVE_MIN)) };
         if due > now {
             return self.deadlines.set(Owner::Conn(at), due);
         }

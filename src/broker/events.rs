@@ -185,7 +185,7 @@ pub struct Stats {
     pub dropped: Drops,
     /// Retained messages that were not kept, for want of room.
     pub retained_refused: u64,
-    /// Times that a client was not read on, since as many acknowledgements to it as may waited for the store.
+    /// Times that as many acknowledgements to a client waited for the store as may, so that it was not read.
     pub reads_held: u64,
     /// Connections that were accepted with success.
     pub connected: u64,

@@ -148,7 +148,7 @@ impl Core {
                 let session = self.sessions.get(who)?;
                 let unsafe_acks = session.inbound.as_ref().map_or(0, |inbound| inbound.unsafe_acks);
                 let room = usize::from(self.bounds.inflight_max).saturating_sub(session.receiving());
-                room.min(self.bounds.unsafe_acks_max.saturating_sub(unsafe_acks) as usize)
+                room.min(self.bounds.unsafe_acks().saturating_sub(unsafe_acks) as usize)
             }
         };
         let head = wire.bytes.get(..wire.len - publish.payload.len())?;
@@ -259,7 +259,9 @@ impl Core {
         ticket: Ticket,
         sink: &mut dyn Sink,
     ) {
-        let max = self.bounds.unsafe_acks_max.max(1);
+        let max = self.bounds.unsafe_acks();
+        // In order: one that waits behind another's goes out with that, and so those after it must not be sent before.
+        let ticket = self.unsafe_acks.back().map_or(ticket, |last| last.ticket.max(ticket));
         let mut bytes = Vec::new();
         if crate::proto::mqtt::encode(packet, version, &mut bytes).is_err() {
             return;
@@ -284,17 +286,19 @@ impl Core {
     /// The store has come so far: the acknowledgements that waited for that go out.
     pub(super) fn stored(&mut self, until: Ticket, sink: &mut dyn Sink) {
         self.stored = self.stored.max(Some(until));
-        let max = self.bounds.unsafe_acks_max.max(1);
+        let max = self.bounds.unsafe_acks();
         while self.unsafe_acks.front().is_some_and(|ack| ack.ticket <= until) {
             let Some(ack) = self.unsafe_acks.pop_front() else { return };
             let Some((who, _)) = self.session_of(ack.conn) else {
-                self.stale_acks = self.stale_acks.saturating_sub(1);
+                self.stale_acks -= 1;
                 continue;
             };
             if let Some(inbound) = self.sessions.get_mut(who).and_then(|session| session.inbound.as_mut()) {
                 inbound.waiting = inbound.waiting.saturating_sub(u32::from(ack.packet.first() == Some(&0x40)));
                 inbound.unsafe_acks = inbound.unsafe_acks.saturating_sub(1);
-                if inbound.unsafe_acks < max {
+                let has_room = inbound.unsafe_acks < max;
+                let open = self.link_mut(ack.conn).and_then(|link| link.open.as_mut());
+                if has_room && open.is_some_and(|open| std::mem::take(&mut open.is_held)) {
                     self.go_on(ack.conn, sink);
                 }
             }
@@ -302,9 +306,9 @@ impl Core {
         }
     }
 
-    /// So many acknowledgements that wait are for a connection that has ended. They go together with others, so that many that end at once
-    /// do not walk all that wait each.
-    pub(super) fn forget_acks(&mut self, n: u32) {
+    /// So many acknowledgements that wait are for a connection that has ended. They are thrown out once half of all are stale, so that
+    /// many connections that end at once do not walk all that wait each.
+    pub(super) fn acks_went_stale(&mut self, n: u32) {
         self.stale_acks += n as usize;
         if self.stale_acks * 2 > self.unsafe_acks.len() {
             let mut acks = std::mem::take(&mut self.unsafe_acks);
@@ -314,12 +318,11 @@ impl Core {
         }
     }
 
-    /// Reads on from a connection that was held while the store was behind.
-    fn go_on(&mut self, conn: ConnId, sink: &mut dyn Sink) {
-        let Some(link) = self.link_mut(conn) else { return };
-        if link.open.as_mut().is_some_and(|open| std::mem::take(&mut open.is_held)) && !link.is_waiting() {
-            sink.resume(conn);
-        }
+    /// Reads on from a connection, unless it waits for something else.
+    pub(super) fn go_on(&mut self, conn: ConnId, sink: &mut dyn Sink) {
+        let Some(link) = self.link_mut(conn).filter(|link| !link.is_waiting()) else { return };
+        link.open.get_or_insert_default().has_waited = true;
+        sink.resume(conn);
     }
 
     /// PUBREL: PUBCOMP follows in any case (MQTT-4.3.3-11).

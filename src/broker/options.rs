@@ -80,8 +80,8 @@ bounds! {
     /// Messages of QoS 1 and 2 under way to a client at once, at most; its receive maximum may be less. And how many a 5.0
     /// client may have under way to the broker, which it is told. 20.
     inflight_max: u16 = 20;
-    /// Acknowledgements to one client that wait for the [`Store`], at most: until there are fewer, it is not read. Before 5.0 nothing
-    /// else bounds them. At least one. 1,024.
+    /// Acknowledgements to one client that wait for the [`Store`], at most: until there are fewer, it is not read, also where its receive
+    /// maximum is more. Before 5.0 nothing else bounds them. At least one. 1,024.
     unsafe_acks_max: u32 = 1_024;
     /// The highest topic alias that 5.0 clients may use, and the most aliases that the broker uses with one that takes them. 10.
     topic_alias_max: u16 = 10;
@@ -112,6 +112,11 @@ impl Bounds {
     /// [`Options::keep_alive_max`] in seconds; `u16::MAX` where it is none.
     pub(super) fn keep_alive_secs(&self) -> u16 {
         u16::try_from(self.keep_alive_max.as_secs()).unwrap_or(u16::MAX)
+    }
+
+    /// [`Options::unsafe_acks_max`].
+    pub(super) fn unsafe_acks(&self) -> u32 {
+        self.unsafe_acks_max.max(1)
     }
 
     /// [`Options::session_expiry_max`] in seconds; `u32::MAX` is for ever (MQTT-3.1.2.11.2).

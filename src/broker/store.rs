@@ -8,8 +8,9 @@ use super::message::Message;
 ///
 /// The broker keeps everything in memory and tells its store of each change of what is to last. Each change gets an answer:
 /// it is safe already, or it will be once the store has come to a [`Ticket`]. What a client is told of its message (PUBACK, PUBREC)
-/// waits until all changes that the message has caused are safe; messages go to other clients at once. A client that has 1024
-/// acknowledgements waiting, or more where more messages may be under way, is not read meanwhile.
+/// waits until all changes that the message has caused are safe; messages go to other clients at once. A client that has
+/// [`Options::unsafe_acks_max`](super::Options::unsafe_acks_max) acknowledgements waiting is not read meanwhile. One may wait for what a
+/// message of another client has caused as well.
 ///
 /// Tickets count upwards, so that one `Broker::stored` tells of all that have become safe together.
 pub trait Store {

@@ -59,7 +59,7 @@ impl Core {
             // MQTT-3.1.3-9: after its delay, or when the session ends, whichever is first.
             will.due = now.after(Duration::from_secs(will.delay.into()));
         }
-        self.forget_acks(unsafe_acks);
+        self.acks_went_stale(unsafe_acks);
         self.tell(|| Event::Disconnected { client: (*client).into(), why });
         self.session_due(at, now, sink);
     }

@@ -21,9 +21,9 @@ pub(super) static KEYS: [Key<Config>; 54] = [
     },
     Key {
         path: "http.api",
-        help: "Who is answered at /api/v1/, where the pages name every peer: peers on this machine (local), everybody (all), who sends the \
-               token of http.api_token_file (token), nobody (off). This machine: its loopback addresses (no others of it) and Unix sockets. Behind a proxy on this machine everybody seems \
-               to be on it: there, ask for the token, switch this off, or do not have the proxy pass /api/.",
+        help: "Who is answered at /api/v1/, where the pages name every peer: peers on this machine (local), everybody (all), who sends \
+               the token of http.api_token_file (token), nobody (off). This machine: its loopback addresses (no others of it) and \
+               Unix sockets. Behind a proxy on this machine everybody seems to be on it: there, ask for the token, switch this off, or do not have the proxy pass /api/.",
         slot: |c| Slot::Word(&mut c.http.api),
     },
     Key {

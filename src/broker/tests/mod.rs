@@ -24,6 +24,22 @@ use crate::time::Moment;
 use super::access::AllowAll;
 use super::core::{Core, Sink};
 use super::options::Options;
+use super::store::{Change, Saved, Store, Ticket};
+
+/// A store that is slow.
+pub(super) struct Slow(pub(super) u64);
+
+impl Store for Slow {
+    fn record(&mut self, change: &Change<'_>) -> Saved {
+        match change {
+            Change::Queued { .. } | Change::Retained { .. } | Change::Received { .. } | Change::Released { .. } => {
+                self.0 += 1;
+                Saved::At(Ticket(self.0))
+            }
+            _ => Saved::Now,
+        }
+    }
+}
 
 /// A broker with its clients' wires.
 pub(super) struct World {
@@ -107,9 +123,27 @@ impl World {
         assert_eq!(stats.queued, clients.iter().map(|client| client.queued + client.inflight).sum::<usize>());
         assert_eq!(stats.routed, stats.delivered + stats.queued as u64 + stats.dropped.total());
         assert_eq!(stats.queued_bytes, clients.iter().map(|client| client.queued_bytes).sum::<usize>());
+        let acks = &self.core.unsafe_acks;
+        assert!(acks.iter().map(|ack| ack.ticket).is_sorted());
+        let stale = acks.iter().filter(|ack| self.core.session_of(ack.conn).is_none()).count();
+        assert_eq!(self.core.stale_acks, stale);
         for session in self.core.sessions.iter() {
             if let Some(outbound) = &session.outbound {
                 outbound.check_counts(session.inflight_max.max(1));
+            }
+            let own: Vec<_> =
+                acks.iter().filter(|ack| Some(ack.conn) == session.conn).map(|ack| ack.packet[0]).collect();
+            let counted = session.inbound.as_ref().map_or((0, 0), |inbound| (inbound.unsafe_acks, inbound.waiting));
+            assert_eq!(counted, (own.len() as u32, own.iter().filter(|first| **first == 0x40).count() as u32));
+            if let Some(link) = session.conn.and_then(|conn| self.core.link(conn)) {
+                let max = self.core.bounds.unsafe_acks();
+                assert_eq!(
+                    link.open.as_ref().is_some_and(|open| open.is_held),
+                    counted.0 == max,
+                    "{} of {max}",
+                    counted.0
+                );
+                assert_eq!(self.wire.paused.contains(&link.conn), link.is_waiting());
             }
         }
     }

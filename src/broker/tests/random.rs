@@ -6,16 +6,55 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Join { client: usize, version: usize, lasts: bool, will: bool, user: &'static str, small: bool },
-    Cut { client: usize },
-    Subscribe { client: usize, filter: usize, qos: u8 },
-    Unsubscribe { client: usize, filter: usize },
-    Publish { client: usize, topic: usize, qos: u8, retain: bool, long: bool },
-    Ack { client: usize, kind: u8, id: u16 },
-    Slow { client: usize },
-    Drained { client: usize },
-    Pass { seconds: u64 },
-    Bytes { client: usize, bytes: Vec<u8> },
+    Join {
+        client: usize,
+        version: usize,
+        lasts: bool,
+        will: bool,
+        user: &'static str,
+        small: bool,
+    },
+    Cut {
+        client: usize,
+    },
+    Subscribe {
+        client: usize,
+        filter: usize,
+        qos: u8,
+    },
+    Unsubscribe {
+        client: usize,
+        filter: usize,
+    },
+    Publish {
+        client: usize,
+        topic: usize,
+        qos: u8,
+        retain: bool,
+        long: bool,
+    },
+    Ack {
+        client: usize,
+        kind: u8,
+        id: u16,
+    },
+    Slow {
+        client: usize,
+    },
+    Drained {
+        client: usize,
+    },
+    Pass {
+        seconds: u64,
+    },
+    /// The store has come so far: that many of the changes that acknowledgements wait for, or all.
+    Stored {
+        acks: usize,
+    },
+    Bytes {
+        client: usize,
+        bytes: Vec<u8>,
+    },
 }
 
 /// The longer topics are for alice alone.
@@ -61,6 +100,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => client.clone().prop_map(|client| Step::Slow { client }),
         1 => client.clone().prop_map(|client| Step::Drained { client }),
         1 => (0..200_u64).prop_map(|seconds| Step::Pass { seconds }),
+        2 => (0..9_usize).prop_map(|acks| Step::Stored { acks }),
         1 => (client, proptest::collection::vec(any::<u8>(), 0..40))
             .prop_map(|(client, bytes)| Step::Bytes { client, bytes }),
     ]
@@ -117,6 +157,13 @@ fn take(world: &mut World, conns: &mut [Option<ConnId>; CLIENTS], step: Step, id
         Step::Slow { client } => world.wire.slow.extend(conns[client]),
         Step::Drained { client } => conns[client].into_iter().for_each(|conn| world.drained(conn)),
         Step::Pass { seconds } => world.pass(secs(seconds)),
+        Step::Stored { acks } => {
+            let waiting = &world.core.unsafe_acks;
+            if let Some(ack) = waiting.get(acks).or(waiting.back()) {
+                let until = ack.ticket;
+                world.core.stored(until, &mut world.wire);
+            }
+        }
         Step::Bytes { client, bytes } => {
             if let Some(conn) = conns[client] {
                 world.bytes(conn, &bytes);
@@ -178,8 +225,9 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_left_behind(steps in proptest::collection::vec(step(), 0..60)) {
-        let mut world = World::new(Options::new().access(ForAlice).inflight_max(3).queue_messages_max(4));
+    fn nothing_is_left_behind(steps in proptest::collection::vec(step(), 0..60), is_durable in any::<bool>()) {
+        let options = Options::new().access(ForAlice).inflight_max(3).queue_messages_max(4);
+        let mut world = World::new(if is_durable { options.store(Slow(0)) } else { options });
         let mut conns = [None; CLIENTS];
         let mut id = 0;
         for step in steps {
@@ -203,5 +251,6 @@ proptest! {
             (0, 0, 0, 0, 0)
         );
         prop_assert_eq!(world.core.deadlines.len(), 0);
+        prop_assert_eq!((world.core.unsafe_acks.len(), world.core.stale_acks), (0, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! Sessions, wills, and what outlives a connection.
 
 use super::*;
-use crate::broker::{Change, DropReason, Saved, Store, Ticket};
+use crate::broker::{DropReason, Ticket};
 
 fn bye(reason: ReasonCode) -> Packet<'static> {
     Packet::Disconnect(Disconnect::new(reason))
@@ -232,21 +232,6 @@ fn a_silent_client_leaves_its_will() {
     assert_eq!(world.core.stats().retained, 1);
 }
 
-/// A store that is slow.
-struct Slow(u64);
-
-impl Store for Slow {
-    fn record(&mut self, change: &Change<'_>) -> Saved {
-        match change {
-            Change::Queued { .. } | Change::Retained { .. } | Change::Received { .. } | Change::Released { .. } => {
-                self.0 += 1;
-                Saved::At(Ticket(self.0))
-            }
-            _ => Saved::Now,
-        }
-    }
-}
-
 #[test]
 fn an_acknowledgement_waits_until_its_message_is_safe() {
     let mut world = World::new(Options::new().store(Slow(0)));
@@ -313,6 +298,68 @@ fn a_client_is_not_read_while_many_of_its_acknowledgements_wait_for_the_store() 
         // What waits for nobody is nobody's burden.
         world.cut(from);
         assert!(world.core.unsafe_acks.is_empty(), "{name}");
+    }
+}
+
+/// MQTT-4.6.0-2
+#[test]
+fn an_acknowledgement_behind_a_later_one_of_another_client_is_not_overtaken() {
+    let mut world = World::new(Options::new().store(Slow(0)));
+    let to = world.lasting(Version::Mqtt5, "to");
+    world.subscribe(to, "t", 1);
+    let [one, other] = ["one", "other"].map(|id| world.lasting(Version::Mqtt5, id));
+    let message = |id, topic| Publish { qos: QoS::AtLeastOnce, id: PacketId::new(id), ..Publish::new(topic, b"x") };
+    world.publish_as(one, message(1, "t"));
+    world.publish_as(other, message(1, "t"));
+    world.publish_as(one, message(2, "nobody"));
+    world.core.stored(Ticket(1), &mut world.wire);
+    world.publish_as(one, message(3, "nobody"));
+    assert_eq!(world.heard(one), ["puback #1"]);
+    world.core.stored(Ticket(2), &mut world.wire);
+    assert_eq!(world.heard(one), ["puback #2 NoMatchingSubscribers", "puback #3 NoMatchingSubscribers"]);
+}
+
+#[test]
+fn a_repeated_message_behind_another_clients_does_not_acknowledge_a_new_one_that_is_not_safe() {
+    let mut world = World::new(Options::new().store(Slow(0)));
+    let to = world.lasting(Version::Mqtt5, "to");
+    world.subscribe(to, "t", 1);
+    let [one, other] = ["one", "other"].map(|id| world.v3(id));
+    let twice = Publish { qos: QoS::ExactlyOnce, id: PacketId::new(8), ..Publish::new("t", b"x") };
+    world.publish_as(one, twice);
+    world.publish(other, "t", "x", 1);
+    world.publish_as(one, Publish { dup: true, ..twice });
+    world.core.stored(Ticket(1), &mut world.wire);
+    assert_eq!(world.heard(one), ["pubrec #8"]);
+    world.packet(one, Packet::PubRel(Ack::new(packet_id(8))));
+    // The identifier is not free before the answer to the repeated message is out.
+    assert!(world.heard(one).is_empty());
+    world.core.stored(Ticket(2), &mut world.wire);
+    assert_eq!(world.heard(one), ["pubrec #8", "pubcomp #8"]);
+    world.publish_as(one, twice);
+    assert!(world.heard(one).is_empty());
+    world.core.stored(Ticket(3), &mut world.wire);
+    assert_eq!(world.heard(one), ["pubrec #8"]);
+}
+
+/// MQTT-3.1.2-22
+#[test]
+fn a_client_that_was_not_read_for_long_is_read_before_it_counts_as_silent() {
+    for speaks in [true, false] {
+        let mut world = World::new(Options::new().unsafe_acks_max(1).store(Slow(0)));
+        let to = world.lasting(Version::Mqtt5, "to");
+        world.subscribe(to, "t", 1);
+        let from = world.joined(Connect { keep_alive: 10, ..Connect::new(Version::Mqtt5, "from") });
+        world.publish(from, "t", "x", 1);
+        (0..100).for_each(|_| world.pass(secs(1)));
+        world.core.stored(Ticket(1), &mut world.wire);
+        world.pass(secs(1));
+        assert!(!world.is_closed(from));
+        if speaks {
+            world.packet(from, Packet::PingReq);
+        }
+        world.pass(secs(2));
+        assert_eq!(world.is_closed(from), !speaks);
     }
 }
 
