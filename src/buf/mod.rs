@@ -10,4 +10,4 @@ mod write;
 pub(crate) use file::FileSlice;
 pub(crate) use pool::Pool;
 pub(crate) use read::ReadBuf;
-pub(crate) use write::{Sink, WriteBuf};
+pub(crate) use write::{FileStep, Sink, WriteBuf};

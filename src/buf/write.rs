@@ -32,9 +32,19 @@ pub(crate) struct WriteBuf {
     tail: Vec<u8>,
     /// How much of the tail is sent. Only moves while there are no chunks.
     sent: usize,
-    /// The system has sent less of a file than it was asked to.
+    /// How the last step through a file ended.
     #[cfg(feature = "static")]
-    cut_short: bool,
+    file_step: Option<FileStep>,
+}
+
+/// How a step through a file has ended that has not sent it all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(feature = "static"), allow(dead_code))]
+pub(crate) enum FileStep {
+    /// The socket is full, or the file at its end.
+    CutShort,
+    /// As long as it may be in a turn.
+    Whole,
 }
 
 #[derive(Debug)]
@@ -185,15 +195,15 @@ impl WriteBuf {
         Ok(n)
     }
 
-    /// Whether the last write was cut short in a file: the socket is full, or the file is at its end.
+    /// How the last write has ended, if it was from a file of which there is more.
     #[cfg(feature = "static")]
-    pub(crate) fn take_cut_short(&mut self) -> bool {
-        std::mem::take(&mut self.cut_short)
+    pub(crate) fn take_file_step(&mut self) -> Option<FileStep> {
+        self.file_step.take()
     }
 
     #[cfg(not(feature = "static"))]
-    pub(crate) fn take_cut_short(&mut self) -> bool {
-        false
+    pub(crate) fn take_file_step(&mut self) -> Option<FileStep> {
+        None
     }
 
     /// Sends from the file at the front.
@@ -204,7 +214,11 @@ impl WriteBuf {
         let step = match to.send_file(slice.file(), slice.offset(), asked) {
             Some(sent) => {
                 let sent = slice.advance(sent?)?;
-                self.cut_short = sent < asked;
+                self.file_step = match sent < asked {
+                    true => Some(FileStep::CutShort),
+                    false if slice.is_empty() => None,
+                    false => Some(FileStep::Whole),
+                };
                 Step::Sent(sent)
             }
             None => Step::Read(slice.read()?),
@@ -320,6 +334,26 @@ mod tests {
                 assert_eq!(buf.len(), 0);
             }
         }
+    }
+
+    #[cfg(feature = "static")]
+    #[test]
+    fn a_file_leaves_in_short_steps_and_tells_whether_the_turn_is_over_or_the_socket_full() {
+        let step = FILE_STEP as usize;
+        let file = temporary(&vec![1; 2 * step + 5]);
+        let mut buf = WriteBuf::default();
+        buf.push(b"head");
+        buf.push_file(FileSlice::new(file, 0, 2 * FILE_STEP + 5));
+        let mut peer = Peer { by_system: true, ..Peer::new(usize::MAX) };
+        let mut write = |buf: &mut WriteBuf, room| {
+            peer.step = room;
+            (buf.write_to(&mut peer).unwrap(), buf.take_file_step())
+        };
+        assert_eq!(write(&mut buf, usize::MAX), (4, None));
+        assert_eq!(write(&mut buf, usize::MAX), (step, Some(FileStep::Whole)));
+        assert_eq!(write(&mut buf, 7), (7, Some(FileStep::CutShort)));
+        assert_eq!(write(&mut buf, usize::MAX), (step - 2, None));
+        assert!(buf.is_empty());
     }
 
     #[cfg(feature = "static")]

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io;
 
-use crate::buf::WriteBuf;
+use crate::buf::{FileStep, WriteBuf};
 use crate::event::{CloseReason, Data, Event};
 use crate::id::Key;
 use crate::reactor::{Token, Watch};
@@ -476,8 +476,10 @@ impl Conn {
                     self.moved = self.moved.saturating_add(n as u32);
                     // Another call would squeeze a little more into a full socket, and wake the peer for it: wait until there
                     // is room worth filling. Watching anew tells also of room that there is already.
-                    if output.take_cut_short() {
-                        self.flags.clear(Flags::WRITABLE | Flags::WATCH_BOTH);
+                    match output.take_file_step() {
+                        Some(FileStep::CutShort) => self.flags.clear(Flags::WRITABLE | Flags::WATCH_BOTH),
+                        Some(FileStep::Whole) => break,
+                        None => {}
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.flags.clear(Flags::WRITABLE),
