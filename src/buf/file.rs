@@ -17,7 +17,8 @@ pub(crate) struct FileSlice {
 /// What a part of a file counts for in a queue, so that files queued by the hundred meet the water marks.
 pub(crate) const FILE_COST: usize = 8 * 1024;
 /// Bytes asked of the system in one call, and in one turn. Measured over loopback: with steps of 512 KiB, which let the socket's buffer
-/// fill, a large file costs two to four times as much. What fits is that a peer finds few bytes in the processor's cache still.
+/// fill, a large file costs two to four times as much. What fits is that few bytes are then still in the processor's cache when
+/// the peer reads them.
 pub(crate) const FILE_STEP: u64 = 32 * 1024;
 /// Bytes read in one call, where the system cannot send from a file.
 const READ_STEP: u64 = 64 * 1024;
